@@ -8,6 +8,7 @@ const struct field_form field_forms[] = {
 	{"arch", spec_arch_canon},
 	{"augment", spec_augment_canon},
 	{"blob", api_blob_canon},
+	{"classes", spec_classes_canon},
 	{"class weights", spec_class_weights_canon},
 	{"dataset", api_dataset_canon},
 	{"draw", spec_draw_canon},

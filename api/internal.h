@@ -153,7 +153,7 @@ void caps_names(const cJSON *caps, const char *table, char out[256]);
 field_canon spec_name_canon, spec_labels_canon, spec_model_canon, spec_arch_canon, spec_was_canon, spec_weights_canon,
 	spec_transforms_canon, spec_layers_canon, spec_draw_canon, spec_probability_canon, spec_odds_canon,
 	spec_precision_canon, spec_augment_canon, spec_goal_canon, spec_modes_canon, spec_limit_canon, spec_normalize_canon,
-	spec_class_weights_canon, spec_init_canon, spec_after_canon;
+	spec_class_weights_canon, spec_classes_canon, spec_init_canon, spec_after_canon;
 /* Checks a job spec against the tables and returns its canonical form. `dataset` remains as the client wrote it. */
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
 /* A fault at the pointer if the spec's runs do not measure goal.metric. */

@@ -581,6 +581,31 @@ cJSON *spec_class_weights_canon(struct field_ctx *c, const char *pointer, const 
 	return c->faults->n == before ? cJSON_Duplicate(v, 1) : NULL;
 }
 
+/* Names or indices; the engine checks that the data set has them. */
+cJSON *spec_classes_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	char at[256], shown[80];
+	int n = cJSON_IsArray(v) ? cJSON_GetArraySize(v) : 0, i = 0, before = c->faults->n;
+	const cJSON *one;
+	if (n < f->min || n > f->max) {
+		fields_show(shown, v);
+		api_fault(c->faults, "invalid_field", pointer, "%s must be an array of %.0f to %.0f classes, not %s", pointer,
+		          f->min, f->max, shown);
+		return NULL;
+	}
+	cJSON_ArrayForEach(one, v) {
+		double x = cJSON_IsNumber(one) ? one->valuedouble : -1;
+		snprintf(at, sizeof at, "%s/%d", pointer, i++);
+		if ((cJSON_IsString(one) && *one->valuestring) || (x >= 0 && x < f->max && x == floor(x)))
+			continue;
+		fields_show(shown, one);
+		api_fault(c->faults, "invalid_field", at, "%s must be the name of a class, or its index from 0, not %s", at,
+		          shown);
+		break;
+	}
+	return c->faults->n == before ? cJSON_Duplicate(v, 1) : NULL;
+}
+
 /* "half", "set", or an object; the engine checks that it has a number for each channel. */
 cJSON *spec_normalize_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {

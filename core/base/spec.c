@@ -145,11 +145,21 @@ static const struct wasd_field normalize[] = {
 	{0},
 };
 
+static const struct wasd_field split[] = {
+	{"seed", WASD_INT, NULL, 0, (double)WASD_JSON_INT_MAX, .null_ok = true,
+     .summary = "seed of limit and hold-out; default: train.seed"},
+	{"stratified", WASD_BOOL, "true", .implied = true, .summary = "the same share of every class"},
+	{0},
+};
+
 static const struct wasd_field data[] = {
+	{"classes", WASD_LIST, NULL, 2, WASD_CLASSES_MAX, .null_ok = true, .items = "classes", .form = "classes",
+     .summary = "the classes to use, by name or index; they are numbered in this order; default: all"},
 	{"val_fraction", WASD_NUM, "0.1", 0, 0.5, .null_ok = true,
      .summary = "share of the training images to hold out; null: the data set's own validation images"},
 	{"limit", WASD_NUM, NULL, 0, INT32_MAX, .above_min = true, .null_ok = true, .form = "limit",
      .summary = "number of training images to use, or below 1 their share; default: all"},
+	{"split", WASD_OBJECT, "{}", .implied = true, .sub = split, .summary = "how limit and hold-out choose images"},
 	{"normalize", WASD_CHOICE, "\"half\"", .implied = true, .choices = normalizations, .sub = normalize,
      .form = "normalize",
      .summary = "a pixel v becomes: half: (v/255 - 0.5)/0.5; set: by the data set's moments; or an object with both"},

@@ -5,8 +5,10 @@
  * the same for 10 images and for 10 million. */
 #include "data/wds.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -24,6 +26,12 @@ struct wasd_dataset {
 	const char *digest;   /* borrowed from desc */
 	double mean[3], std[3];
 	struct wasd_prepare prepare;
+	/* of a data set limited to some classes (wasd_dataset_select) */
+	int n_kept; /* 0: all classes are in use */
+	const char **kept;
+	int32_t *to;        /* per class of the file: its new index; -1: left out */
+	uint32_t *image[2]; /* per split: the images in use, ascending */
+	size_t count[2];
 };
 
 static const size_t counts_max = (size_t)1 << 32; /* the loader numbers images with 32 bits */
@@ -211,6 +219,10 @@ void wasd_dataset_close(struct wasd_dataset *d)
 		munmap((void *)(uintptr_t)d->map, d->at.end);
 	cJSON_Delete(d->desc);
 	wasd_free(d->classes);
+	wasd_free(d->kept);
+	wasd_free(d->to);
+	for (int s = 0; s < 2; s++)
+		wasd_free(d->image[s]);
 	wasd_free(d);
 }
 
@@ -242,11 +254,11 @@ struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d)
 }
 int wasd_dataset_classes(const struct wasd_dataset *d)
 {
-	return (int)d->head.classes;
+	return d->n_kept ? d->n_kept : (int)d->head.classes;
 }
 const char *wasd_dataset_class(const struct wasd_dataset *d, int i)
 {
-	return d->classes[i];
+	return d->n_kept ? d->kept[i] : d->classes[i];
 }
 const char *wasd_dataset_digest(const struct wasd_dataset *d)
 {
@@ -260,17 +272,100 @@ size_t wasd_dataset_val(const struct wasd_dataset *d)
 
 size_t wasd_dataset_count(const struct wasd_dataset *d, enum wasd_split s)
 {
-	return s == WASD_TEST ? d->head.n_test : d->head.n_train;
+	return d->n_kept ? d->count[s] : s == WASD_TEST ? d->head.n_test : d->head.n_train;
+}
+
+size_t wasd_dataset_original(const struct wasd_dataset *d, enum wasd_split s, size_t i)
+{
+	return d->n_kept ? d->image[s][i] : i;
+}
+
+static int label_in_file(const struct wasd_dataset *d, enum wasd_split s, size_t i)
+{
+	return ((const uint16_t *)(const void *)(d->map + d->at.labels[s]))[i];
 }
 
 const uint8_t *wasd_dataset_image(const struct wasd_dataset *d, enum wasd_split s, size_t i)
 {
-	return d->map + d->at.images[s] + i * d->image_bytes;
+	return d->map + d->at.images[s] + wasd_dataset_original(d, s, i) * d->image_bytes;
 }
 
 int wasd_dataset_label(const struct wasd_dataset *d, enum wasd_split s, size_t i)
 {
-	return ((const uint16_t *)(const void *)(d->map + d->at.labels[s]))[i];
+	int label = label_in_file(d, s, wasd_dataset_original(d, s, i));
+	return d->n_kept ? d->to[label] : label;
+}
+
+/* Index of the class that an entry of the list names; -1: none. */
+static int class_of(const struct wasd_dataset *d, const cJSON *entry)
+{
+	double v = cJSON_IsNumber(entry) ? entry->valuedouble : -1;
+	if (v >= 0 && v < d->head.classes && v == (int)v)
+		return (int)v;
+	for (int c = 0; cJSON_IsString(entry) && c < (int)d->head.classes; c++)
+		if (!strcmp(d->classes[c], entry->valuestring))
+			return c;
+	return -1;
+}
+
+static enum wasd_status keep_classes(struct wasd_dataset *d, const cJSON *list, struct wasd_err *err)
+{
+	char at[48];
+	const cJSON *entry;
+	int n = 0;
+	for (uint32_t c = 0; c < d->head.classes; c++)
+		d->to[c] = -1;
+	cJSON_ArrayForEach(entry, list) {
+		int c = class_of(d, entry);
+		snprintf(at, sizeof at, "/data/classes/%d", n);
+		if (c < 0 && cJSON_IsString(entry))
+			return wasd_fail_at(err, WASD_EINVAL, at, "the data set has no class \"%.80s\"", entry->valuestring);
+		if (c < 0)
+			return wasd_fail_at(err, WASD_EINVAL, at, "must be the name of a class, or its index from 0 to %d",
+			                    (int)d->head.classes - 1);
+		if (d->to[c] >= 0)
+			return wasd_fail_at(err, WASD_EINVAL, at, "class \"%.80s\" is there twice", d->classes[c]);
+		d->to[c] = n;
+		d->kept[n++] = d->classes[c];
+	}
+	return WASD_OK;
+}
+
+static void keep_images(struct wasd_dataset *d)
+{
+	const uint64_t images[2] = {d->head.n_train, d->head.n_test};
+	size_t own = d->head.n_train - d->val; /* the validation images of the data set itself begin here */
+	d->val = 0;
+	for (int s = 0; s < 2; s++)
+		for (size_t i = 0; i < images[s]; i++) {
+			if (d->to[label_in_file(d, s, i)] < 0)
+				continue;
+			d->image[s][d->count[s]++] = (uint32_t)i;
+			d->val += s == WASD_TRAIN && i >= own;
+		}
+}
+
+enum wasd_status wasd_dataset_select(struct wasd_dataset *d, const cJSON *classes, struct wasd_err *err)
+{
+	int n = cJSON_GetArraySize(classes);
+	if (!classes || cJSON_IsNull(classes))
+		return WASD_OK;
+	if (!cJSON_IsArray(classes) || n < 2 || n > (int)d->head.classes)
+		return wasd_fail_at(err, WASD_EINVAL, "/data/classes", "/data/classes must be an array of 2 to %d classes",
+		                    (int)d->head.classes);
+	assert(!d->n_kept);
+	d->kept = wasd_calloc((size_t)n, sizeof *d->kept);
+	d->to = wasd_calloc(d->head.classes, sizeof *d->to);
+	d->image[0] = wasd_calloc(d->head.n_train + 1, sizeof(uint32_t));
+	d->image[1] = wasd_calloc(d->head.n_test + 1, sizeof(uint32_t));
+	if (!d->kept || !d->to || !d->image[0] || !d->image[1])
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a choice of %d classes", n);
+	enum wasd_status s = keep_classes(d, classes, err);
+	if (s)
+		return s;
+	keep_images(d);
+	d->n_kept = n;
+	return WASD_OK;
 }
 
 const struct wasd_prepare *wasd_dataset_prepare(const struct wasd_dataset *d)

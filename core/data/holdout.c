@@ -22,7 +22,14 @@ struct taking {
 	uint32_t keep;
 	const char *stream;
 	uint64_t seed;
+	bool stratified;
 };
+
+/* The class of an image for this purpose. */
+static int class_of(const struct wasd_dataset *d, const struct taking *t, uint32_t image)
+{
+	return t->stratified ? wasd_dataset_label(d, WASD_TRAIN, image) : 0;
+}
 
 static int by_rest(const void *a, const void *b)
 {
@@ -59,8 +66,8 @@ static void divide(struct share *s, size_t classes, const struct taking *t)
 }
 
 /* Fills `grouped` class by class, ascending within each class; class c ends before end[c]. */
-static void group(const struct wasd_dataset *d, const uint32_t *list, size_t n, const struct share *s, size_t classes,
-                  size_t *end, uint32_t *grouped)
+static void group(const struct wasd_dataset *d, const struct taking *t, const uint32_t *list, size_t n,
+                  const struct share *s, size_t classes, size_t *end, uint32_t *grouped)
 {
 	size_t at = 0;
 	for (size_t c = 0; c < classes; c++) {
@@ -68,7 +75,7 @@ static void group(const struct wasd_dataset *d, const uint32_t *list, size_t n, 
 		at += s[c].images;
 	}
 	for (size_t i = 0; i < n; i++)
-		grouped[end[wasd_dataset_label(d, WASD_TRAIN, list[i])]++] = list[i];
+		grouped[end[class_of(d, t, list[i])]++] = list[i];
 }
 
 static int ascending(const void *a, const void *b)
@@ -81,7 +88,7 @@ static int ascending(const void *a, const void *b)
 static enum wasd_status take(const struct wasd_dataset *d, const struct taking *t, uint32_t *list, size_t *n,
                              uint32_t *taken, size_t *n_taken, struct wasd_err *err)
 {
-	size_t classes = (size_t)wasd_dataset_classes(d), left = 0, out = 0;
+	size_t classes = t->stratified ? (size_t)wasd_dataset_classes(d) : 1, left = 0, out = 0;
 	uint32_t *grouped = wasd_calloc(*n + 1, sizeof *grouped);
 	struct share *s = wasd_calloc(classes, sizeof *s);
 	size_t *end = wasd_calloc(classes, sizeof *end);
@@ -92,9 +99,9 @@ static enum wasd_status take(const struct wasd_dataset *d, const struct taking *
 	for (size_t c = 0; c < classes; c++)
 		s[c].class = (uint32_t)c;
 	for (size_t i = 0; i < *n; i++)
-		s[wasd_dataset_label(d, WASD_TRAIN, list[i])].images++;
+		s[class_of(d, t, list[i])].images++;
 	divide(s, classes, t);
-	group(d, list, *n, s, classes, end, grouped);
+	group(d, t, list, *n, s, classes, end, grouped);
 	for (size_t c = 0; c < classes; c++) {
 		uint32_t *of_class = grouped + (end[c] - s[c].images);
 		struct wasd_rng r;
@@ -118,8 +125,8 @@ done:
 }
 
 /* Reduces h->train to what the limit leaves. */
-static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *h,
-                                    struct wasd_err *err)
+static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, uint64_t seed, bool stratified,
+                                    struct wasd_holdout *h, struct wasd_err *err)
 {
 	double n = (double)h->n_train, want = limit < 1 ? floor(limit * n + 0.5) : limit;
 	if (limit == 0 || want >= n)
@@ -127,8 +134,8 @@ static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, 
 	want = want < 1 ? 1 : want;
 	uint32_t *others = h->train;
 	size_t n_others = h->n_train;
-	enum wasd_status s = take(d, &(struct taking){want / n, (size_t)want, 0, "limit", seed}, others, &n_others, h->val,
-	                          &h->n_train, err);
+	enum wasd_status s = take(d, &(struct taking){want / n, (size_t)want, 0, "limit", seed, stratified}, others,
+	                          &n_others, h->val, &h->n_train, err);
 	if (!s) {
 		h->train = h->val;
 		h->val = others;
@@ -139,7 +146,7 @@ static enum wasd_status apply_limit(const struct wasd_dataset *d, double limit, 
 /* Starts with the first n training images, reduced by the limit, with room for as many images, or `val`, to hold out.
  * Nothing to free after a failure. */
 static enum wasd_status begin(const struct wasd_dataset *d, size_t n, size_t val, double limit, uint64_t seed,
-                              struct wasd_holdout *out, struct wasd_err *err)
+                              bool stratified, struct wasd_holdout *out, struct wasd_err *err)
 {
 	size_t room = (n > val ? n : val) + 1;
 	if (!(limit >= 0) || (limit >= 1 && limit != floor(limit)))
@@ -154,7 +161,7 @@ static enum wasd_status begin(const struct wasd_dataset *d, size_t n, size_t val
 	for (size_t i = 0; i < n && !s; i++)
 		h.train[i] = (uint32_t)i;
 	if (!s)
-		s = apply_limit(d, limit, seed, &h, err);
+		s = apply_limit(d, limit, seed, stratified, &h, err);
 	if (s)
 		wasd_holdout_done(&h);
 	else
@@ -163,12 +170,12 @@ static enum wasd_status begin(const struct wasd_dataset *d, size_t n, size_t val
 }
 
 enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, double fraction, uint64_t seed,
-                                   struct wasd_holdout *out, struct wasd_err *err)
+                                   bool stratified, struct wasd_holdout *out, struct wasd_err *err)
 {
 	struct wasd_holdout h;
 	if (!(fraction >= 0 && fraction <= 0.5))
 		return wasd_fail(err, WASD_EINVAL, "validation share %g of the training images: must be 0 to 0.5", fraction);
-	enum wasd_status s = begin(d, wasd_dataset_count(d, WASD_TRAIN), 0, limit, seed, &h, err);
+	enum wasd_status s = begin(d, wasd_dataset_count(d, WASD_TRAIN), 0, limit, seed, stratified, &h, err);
 	if (s)
 		return s;
 	size_t n = h.n_train, want = (size_t)(fraction * (double)n + 0.5);
@@ -176,8 +183,8 @@ enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, d
 		s = wasd_fail(err, WASD_EINVAL, "none of %zu training image%s can be held out for validation", n,
 		              n == 1 ? "" : "s");
 	else if (fraction > 0)
-		s = take(d, &(struct taking){fraction, want ? want : 1, 1, "holdout", seed}, h.train, &h.n_train, h.val,
-		         &h.n_val, err);
+		s = take(d, &(struct taking){fraction, want ? want : 1, 1, "holdout", seed, stratified}, h.train, &h.n_train,
+		         h.val, &h.n_val, err);
 	if (s)
 		wasd_holdout_done(&h);
 	else
@@ -185,14 +192,14 @@ enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, d
 	return s;
 }
 
-enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *out,
-                                  struct wasd_err *err)
+enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, double limit, uint64_t seed, bool stratified,
+                                  struct wasd_holdout *out, struct wasd_err *err)
 {
 	size_t n = wasd_dataset_count(d, WASD_TRAIN), val = wasd_dataset_val(d);
 	struct wasd_holdout h;
 	if (!val)
 		return wasd_fail(err, WASD_EINVAL, "the dataset has no validation images of its own");
-	enum wasd_status s = begin(d, n - val, val, limit, seed, &h, err);
+	enum wasd_status s = begin(d, n - val, val, limit, seed, stratified, &h, err);
 	if (s)
 		return s;
 	for (size_t i = n - val; i < n; i++)

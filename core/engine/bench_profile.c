@@ -3,6 +3,7 @@
 #include "engine/commands.h"
 #include "wasd/data.h"
 #include "wasd/profile.h"
+#include "wasd/train.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -132,6 +133,8 @@ static enum wasd_status compare(struct arguments *a, cJSON **out, struct wasd_er
 		s = read_file(a->checkpoint, &file, &len, err);
 	if (!s)
 		s = wasd_dataset_open(a->dataset, &data, err);
+	if (!s)
+		s = wasd_train_select_as(data, file, len, err);
 	if (!s)
 		s = wasd_profile_compare(&(struct wasd_profile_opts){.file = file,
 		                                                     .len = len,

@@ -33,7 +33,8 @@ static enum wasd_status open_dataset(const cJSON *request, struct wasd_dataset *
 	wasd_json_str(request, "dataset", &name);
 	if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
 		return wasd_fail(err, WASD_EINVAL, "the path of the dataset is too long");
-	return wasd_dataset_open(path, out, err);
+	enum wasd_status s = wasd_dataset_open(path, out, err);
+	return s ? s : wasd_train_select(*out, wasd_json_get(request, "spec"), err);
 }
 
 static enum wasd_status check_run(const cJSON *request, cJSON *warnings, struct wasd_shape *shape, int *classes,

@@ -7,6 +7,7 @@
 #include "wasd/data.h"
 #include "wasd/infer.h"
 #include "wasd/profile.h"
+#include "wasd/train.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -81,7 +82,8 @@ static enum wasd_status read_given(const struct wasd_frame *m, struct given *g, 
 	g->len = (size_t)bytes;
 	if (g->len > g->file.len)
 		engine_protocol_error("%s: a file of %zu bytes, said to begin with %zu", m->type, g->file.len, g->len);
-	return engine_check_digest(g->file.data, g->len, sha, "checkpoint", err);
+	s = engine_check_digest(g->file.data, g->len, sha, "checkpoint", err);
+	return s ? s : wasd_train_select_as(g->data, g->file.data, g->len, err);
 }
 
 static enum wasd_status search(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)

@@ -229,7 +229,8 @@ static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 	engine_be_nice(a->start.json);
 	int64_t begun = wasd_mono_us();
 	engine_send(a->link, progress_json(a, WASD_TRAIN_LOAD, 0, 0), NULL);
-	if ((s = limit_memory(a, err)) || (s = wasd_dataset_open(path, &a->data, err)) || (s = open_file(a, err)) ||
+	if ((s = limit_memory(a, err)) || (s = wasd_dataset_open(path, &a->data, err)) ||
+	    (s = wasd_train_select(a->data, a->spec, err)) || (s = open_file(a, err)) ||
 	    (s = wasd_threads_init(threads_of(a, (int)threads), err)))
 		return s;
 	say_slow(a, "loading data", begun);

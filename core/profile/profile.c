@@ -96,9 +96,9 @@ enum wasd_status maker_holdout(const struct wasd_dataset *data, const struct tra
 {
 	bool own = spec->val_own && wasd_dataset_val(data);
 	enum wasd_status s = own ?
-	                         wasd_holdout_own(data, spec->limit, spec->seed, out, err) :
+	                         wasd_holdout_own(data, spec->limit, spec->split_seed, spec->stratified, out, err) :
 	                         wasd_holdout_make(data, spec->limit, spec->val_fraction > 0 ? spec->val_fraction : HOLDOUT,
-	                                           spec->seed, out, err);
+	                                           spec->split_seed, spec->stratified, out, err);
 	if (s == WASD_EINVAL || (!s && out->n_val < 2))
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "too few training images to judge a draw by");
 	return s;

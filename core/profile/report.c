@@ -192,7 +192,10 @@ static bool add_worst(struct report *t, cJSON *o)
 	qsort(t->mistakes, t->n_mistakes, sizeof *t->mistakes, by_confidence);
 	for (size_t i = 0; i < t->n_mistakes && i < WORST && ok; i++) {
 		const struct mistake *m = &t->mistakes[i];
-		ok = add_numbers(list, (const double[]){m->image, m->label, m->said, m->p}, 4);
+		ok = add_numbers(list,
+		                 (const double[]){(double)wasd_dataset_original(t->o->data, WASD_TRAIN, m->image), m->label,
+		                                  m->said, m->p},
+		                 4);
 	}
 	return ok;
 }

@@ -1,5 +1,6 @@
 /* train/create.c - builds a trainer from a job spec and a dataset, and destroys it. */
 #include "backend/backend.h"
+#include "train/checkpoint.h"
 #include "train/trainer.h"
 #include "train/measure.h"
 #include "wasd/model.h"
@@ -205,9 +206,10 @@ static enum wasd_status create_holdout(struct wasd_trainer *t, struct wasd_err *
 	struct wasd_err why = {0};
 	if (!wasd_dataset_count(t->data, WASD_TRAIN))
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "the dataset has no training images");
-	enum wasd_status s = t->spec.val_own ? wasd_holdout_own(t->data, t->spec.limit, t->spec.seed, &t->holdout, &why) :
-	                                       wasd_holdout_make(t->data, t->spec.limit, t->spec.val_fraction, t->spec.seed,
-	                                                         &t->holdout, &why);
+	enum wasd_status s = t->spec.val_own ? wasd_holdout_own(t->data, t->spec.limit, t->spec.split_seed,
+	                                                        t->spec.stratified, &t->holdout, &why) :
+	                                       wasd_holdout_make(t->data, t->spec.limit, t->spec.val_fraction,
+	                                                         t->spec.split_seed, t->spec.stratified, &t->holdout, &why);
 	if (s)
 		return wasd_fail_at(err, s, "/data/val_fraction", "%s", why.msg);
 	if (t->holdout.n_val)
@@ -378,6 +380,21 @@ enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_trai
 	    (s = check_goals(t, err)))
 		return s;
 	return warnings_create(t, err);
+}
+
+enum wasd_status wasd_train_select(struct wasd_dataset *d, const cJSON *spec, struct wasd_err *err)
+{
+	return wasd_dataset_select(d, wasd_json_get(wasd_json_get(spec, "data"), "classes"), err);
+}
+
+enum wasd_status wasd_train_select_as(struct wasd_dataset *d, const void *file, size_t len, struct wasd_err *err)
+{
+	struct checkpoint c = {0};
+	enum wasd_status s = checkpoint_open(file, len, &c, err);
+	if (!s)
+		s = wasd_train_select(d, c.spec, err);
+	checkpoint_done(&c);
+	return s;
 }
 
 enum wasd_status wasd_train_check(const struct wasd_train_opts *o, const struct wasd_train_hooks *h,

@@ -168,6 +168,10 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	r = inside(&top, "data", "/data");
 	s.limit = get_limit(&r);
 	get_normalize(&r, &s);
+	struct reader split = inside(&r, "split", "/data/split");
+	s.split_seed = member(&split, "seed") ? (uint64_t)get_number(&split, "seed") : s.seed;
+	s.stratified = get_number(&split, "stratified") > 0;
+	r.status = split.status;
 	s.val_own = cJSON_IsNull(wasd_json_get(r.obj, "val_fraction"));
 	s.val_fraction = s.val_own ? 0 : get_number(&r, "val_fraction");
 	top.status = r.status;

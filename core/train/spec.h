@@ -30,9 +30,11 @@ struct train_spec {
 	bool balanced;              /* train.class_weights is "balanced" */
 	const cJSON *class_weights; /* borrowed: the list of train.class_weights; NULL: none */
 	enum wasd_precision precision;
-	double limit;           /* data.limit: number of training images, below 1 a fraction; 0: all */
-	bool val_own;           /* the dataset's own validation images are the hold-out: val_fraction is null */
-	double val_fraction;    /* fraction of the training images held out; 0: the test images rank the run */
+	double limit;        /* data.limit: number of training images, below 1 a fraction; 0: all */
+	bool val_own;        /* the dataset's own validation images are the hold-out: val_fraction is null */
+	double val_fraction; /* fraction of the training images held out; 0: the test images rank the run */
+	uint64_t split_seed; /* of data.limit and the hold-out */
+	bool stratified;
 	const cJSON *normalize; /* borrowed: the object of data.normalize; NULL: none */
 	bool normalize_set;     /* data.normalize is "set" */
 	int eval_every;

@@ -4,7 +4,7 @@
 
 /* Specs that together have every object; a path's N stands for each item in turn. */
 static const char *const whole[] = {
-	"{\"dataset\":{\"name\":\"d\"},\"model\":{\"arch\":\"resnet18\"},\"labels\":{},\"data\":{\"normalize\":{\"mean\":[0.5],\"std\":[0.5]}},"
+	"{\"dataset\":{\"name\":\"d\"},\"model\":{\"arch\":\"resnet18\"},\"labels\":{},\"data\":{\"split\":{},\"normalize\":{\"mean\":[0.5],\"std\":[0.5]}},"
 	"\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"draw\":\"profile:x\",\"profile\":[],\"odds\":{\"plain\":1,\"fresh\":1},"
 	"\"probability\":{\"epochs\":3}},\"train\":{\"optimizer\":{\"type\":\"sgd\"},\"schedule\":{\"type\":\"constant\"},\"early_stop\":{}},"
 	"\"eval\":{},\"checkpoint\":{\"keep\":{}},\"profiles\":[{\"name\":\"a\",\"desire\":\"macs\",\"budget\":0.5},"
@@ -113,10 +113,16 @@ static bool free_of(const char *path, const char *const *names)
 static void look(const struct wasd_field *f, const char *path)
 {
 	static const char *const odd_items[] = {"/train/augment", "/eval/modes", NULL};
-	static const char *const judged_items[] =
-		{"/after",    "/was/transforms",      "/was/layers",         "/weights",
-	     "/profiles", "/data/normalize/mean", "/data/normalize/std", "/train/class_weights",
-	     NULL};
+	static const char *const judged_items[] = {"/after",
+	                                           "/was/transforms",
+	                                           "/was/layers",
+	                                           "/weights",
+	                                           "/profiles",
+	                                           "/data/normalize/mean",
+	                                           "/data/normalize/std",
+	                                           "/train/class_weights",
+	                                           "/data/classes",
+	                                           NULL};
 	static const char *const odd_strings[] = {"/model/arch", "/init_from/blob", NULL};
 	if (f->type == WASD_INT || f->type == WASD_NUM) {
 		expect_number(path, f->min, !f->above_min);

@@ -362,9 +362,9 @@ static void validation_images(void)
 		size_t n = wasd_dataset_count(d, WASD_TRAIN);
 		uint8_t *seen = wasd_calloc(n, 1);
 		int held[4] = {0};
-		CHECK_MSG(!wasd_holdout_make(d, 0, rows[r].fraction, 5, &a, &err), "%s: %s", rows[r].why, err.msg);
-		CHECK(!wasd_holdout_make(d, 0, rows[r].fraction, 5, &b, &err) &&
-		      !wasd_holdout_make(d, 0, rows[r].fraction, 6, &other, &err));
+		CHECK_MSG(!wasd_holdout_make(d, 0, rows[r].fraction, 5, true, &a, &err), "%s: %s", rows[r].why, err.msg);
+		CHECK(!wasd_holdout_make(d, 0, rows[r].fraction, 5, true, &b, &err) &&
+		      !wasd_holdout_make(d, 0, rows[r].fraction, 6, true, &other, &err));
 		CHECK_INT(a.n_train + a.n_val, n);
 		for (size_t i = 0; i < a.n_val; i++) {
 			held[wasd_dataset_label(d, WASD_TRAIN, a.val[i])]++;
@@ -416,9 +416,10 @@ static void limited_images(void)
 		struct wasd_holdout a = {0}, b = {0}, other = {0};
 		struct wasd_err err = {0};
 		int train[4] = {0}, val[4] = {0};
-		CHECK_MSG(!wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 5, &a, &err), "%s: %s", rows[r].why, err.msg);
-		CHECK(!wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 5, &b, &err) &&
-		      !wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 6, &other, &err));
+		CHECK_MSG(!wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 5, true, &a, &err), "%s: %s", rows[r].why,
+		          err.msg);
+		CHECK(!wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 5, true, &b, &err) &&
+		      !wasd_holdout_make(d, rows[r].limit, rows[r].fraction, 6, true, &other, &err));
 		for (size_t i = 0; i < a.n_train; i++) {
 			train[wasd_dataset_label(d, WASD_TRAIN, a.train[i])]++;
 			CHECK(!i || a.train[i] > a.train[i - 1]);
@@ -450,13 +451,13 @@ static void limit_refused(void)
 	struct wasd_holdout h = {0};
 	struct wasd_err err = {0};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-		CHECK_INT(wasd_holdout_make(d, bad[i], 0, 1, &h, &err), WASD_EINVAL);
-	CHECK_INT(wasd_holdout_make(d, 1, 0.1, 1, &h, &err), WASD_EINVAL); /* nothing is left to hold out */
+		CHECK_INT(wasd_holdout_make(d, bad[i], 0, 1, true, &h, &err), WASD_EINVAL);
+	CHECK_INT(wasd_holdout_make(d, 1, 0.1, 1, true, &h, &err), WASD_EINVAL); /* nothing is left to hold out */
 	uint64_t n = 0;
 	enum wasd_status s = WASD_ENOMEM;
 	while (s == WASD_ENOMEM && ++n < 100) {
 		wasd_mem_fail_at(n);
-		s = wasd_holdout_make(d, 4, 0.5, 1, &h, &err);
+		s = wasd_holdout_make(d, 4, 0.5, 1, true, &h, &err);
 		wasd_mem_fail_at(0);
 	}
 	CHECK_MSG(!s && n > 8, "%s after %d allocations", wasd_status_name(s), (int)n);
@@ -471,20 +472,20 @@ static void validation_refused(void)
 	struct wasd_holdout h = {0};
 	struct wasd_err err = {0};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-		CHECK_INT(wasd_holdout_make(d, 0, bad[i], 1, &h, &err), WASD_EINVAL);
+		CHECK_INT(wasd_holdout_make(d, 0, bad[i], 1, true, &h, &err), WASD_EINVAL);
 	uint64_t n = 0;
 	enum wasd_status s = WASD_ENOMEM;
 	while (s == WASD_ENOMEM && ++n < 100) {
 		wasd_mem_fail_at(n);
-		s = wasd_holdout_make(d, 0, 0.5, 1, &h, &err);
+		s = wasd_holdout_make(d, 0, 0.5, 1, true, &h, &err);
 		wasd_mem_fail_at(0);
 	}
 	CHECK_MSG(!s && n > 5, "%s after %d allocations", wasd_status_name(s), (int)n);
 	wasd_holdout_done(&h);
 	wasd_dataset_close(d);
 	d = set_of((int[]){0, 1}, 2);
-	CHECK_INT(wasd_holdout_make(d, 0, 0.1, 1, &h, &err), WASD_EINVAL);
-	CHECK(!wasd_holdout_make(d, 0, 0, 1, &h, &err));
+	CHECK_INT(wasd_holdout_make(d, 0, 0.1, 1, true, &h, &err), WASD_EINVAL);
+	CHECK(!wasd_holdout_make(d, 0, 0, 1, true, &h, &err));
 	CHECK_INT(h.n_train, 1);
 	wasd_holdout_done(&h);
 	wasd_dataset_close(d);

@@ -297,7 +297,8 @@ static void own_validation(void)
 	struct wasd_dataset *d = take(&u, rows[1].name, &info);
 	if (!d)
 		return;
-	CHECK(!wasd_holdout_own(d, 0, 1, &h, NULL) && h.n_train == 3 && h.n_val == 1 && h.train[2] == 2 && h.val[0] == 3);
+	CHECK(!wasd_holdout_own(d, 0, 1, true, &h, NULL) && h.n_train == 3 && h.n_val == 1 && h.train[2] == 2 &&
+	      h.val[0] == 3);
 	CHECK_INT(wasd_dataset_label(d, WASD_TRAIN, 3), 0);
 	for (int i = 0; i < 3; i++)
 		for (int k = 0; k < 64; k++)
@@ -309,7 +310,7 @@ static void own_validation(void)
 	u = (struct upload){0};
 	pack_row(pack_open(upload_add(&u, "set"), TAR), &rows[0], false);
 	if ((d = take(&u, rows[0].name, &info)))
-		CHECK_INT(wasd_holdout_own(d, 0, 1, &h, NULL), WASD_EINVAL);
+		CHECK_INT(wasd_holdout_own(d, 0, 1, true, &h, NULL), WASD_EINVAL);
 	wasd_dataset_close(d);
 }
 

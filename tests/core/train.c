@@ -604,7 +604,7 @@ static void held_out_images_are_not_trained_on(void)
 	size_t n = wasd_dataset_count(big, WASD_TRAIN), next = 0, size = wasd_shape_count(wasd_dataset_shape(big));
 	uint8_t *noise = wasd_malloc(size);
 	memset(noise, 77, size);
-	CHECK(!wasd_holdout_make(big, 0, 0.25, 3, &h, &err));
+	CHECK(!wasd_holdout_make(big, 0, 0.25, 3, true, &h, &err));
 	for (int i = 0; i < 10; i++)
 		names[i] = wasd_dataset_class(big, i);
 	snprintf(path, sizeof path, "%s/spoilt.wds", tiny_dir);

@@ -2,7 +2,7 @@
 """What a job takes of a data set and what it makes of its images: the normalisation that a job chooses is the one that its deployments use."""
 import base64, json, random
 
-from lib import Daemon, case, check, equal, finish, png
+from lib import Daemon, case, check, equal, finish, noise_png, png
 
 SIDE = 32
 
@@ -55,6 +55,26 @@ def run(d):
             equal([e["pointer"] for e in reply.json["errors"]], [pointer], json.dumps(how))
 
 
+def classes(d):
+    with case("classes: a job on three of ten, in its own order, up to the answers of its deployment"):
+        job = d.submit(dataset="glyphs", model={"arch": "lenet"}, data={"classes": ["7", 2, "9"], "val_fraction": 0.2}, train={"epochs": 1, "batch": 20})
+        d.wait_job(job["id"])
+        d.deploy("three", job["id"])
+        equal(d.client.get("/v1/deployments/three").json["classes"], ["7", "2", "9"])
+        top = d.client.post("/v1/deployments/three/classify", noise_png(1), want=200).json["results"][0]["top"]
+        check(all(t["label"] == ["7", "2", "9"][t["index"]] for t in top), f"{top}")
+        report = d.client.get(f"/v1/jobs/{job['id']}/report?wait=60s").json
+        equal(report["classes"], ["7", "2", "9"])
+
+    with case("classes: what the data set does not have is refused before the job waits"):
+        for kept, pointer in ((["7", "cat"], "/data/classes/1"), ([7, "7"], "/data/classes/1"), ([1, 10], "/data/classes/1"), (["7"], "/data/classes"), ([1, 1.5], "/data/classes/1")):
+            reply = d.client.post("/v1/jobs", dict(dataset="glyphs", model={"arch": "lenet"}, data={"classes": kept}), want=422)
+            equal([e["pointer"] for e in reply.json["errors"]], [pointer], json.dumps(kept))
+        reply = d.client.post("/v1/jobs", dict(dataset="glyphs", model={"arch": "lenet"}, data={"classes": ["7", "2"]}, train={"class_weights": [1, 2, 3]}), want=422)
+        equal([e["pointer"] for e in reply.json["errors"]], ["/train/class_weights"])
+
+
 with Daemon() as d:
     run(d)
+    classes(d)
 finish()

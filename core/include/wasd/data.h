@@ -28,6 +28,12 @@ enum wasd_status wasd_dataset_open(const char *path, struct wasd_dataset **out, 
 void wasd_dataset_close(struct wasd_dataset *d);
 /* Reads labels and pixels and compares them with `digest`. WASD_ECORRUPT: they differ. */
 enum wasd_status wasd_dataset_verify(const struct wasd_dataset *d, const char *digest, struct wasd_err *err);
+/* Limits an open data set to some of its classes: names, or indices; NULL or null: all. From then on it has only these
+ * classes, in this order, and their images, numbered without gaps; moments and digest stay those of the whole. Call it
+ * once, before others use d; after a failure, d can only be closed. WASD_EINVAL with a pointer below "/data/classes".
+ * wasd_dataset_original: the number of image i in the whole split. */
+enum wasd_status wasd_dataset_select(struct wasd_dataset *d, const cJSON *classes, struct wasd_err *err);
+size_t wasd_dataset_original(const struct wasd_dataset *d, enum wasd_split s, size_t i);
 struct wasd_shape wasd_dataset_shape(const struct wasd_dataset *d);
 int wasd_dataset_classes(const struct wasd_dataset *d);
 const char *wasd_dataset_class(const struct wasd_dataset *d, int i);
@@ -162,14 +168,14 @@ struct wasd_holdout {
  * stream ("limit", class) of the seed; a class may end up empty. Then the share `fraction` (0 to 0.5) of the selected
  * images is held out, also stratified to within one image, drawn from stream ("holdout", class). The same data, limit,
  * fraction and seed give the same images. A fraction above 0 holds out at least one image and leaves at least one image
- * in every class that has several. Fraction 0: val is empty. Reads only labels. WASD_EINVAL: invalid limit or fraction,
- * or fewer than two images to divide. */
+ * in every class that has several. Not stratified: both choices take all images as one class. Fraction 0: val is empty.
+ * Reads only labels. WASD_EINVAL: invalid limit or fraction, or fewer than two images to divide. */
 enum wasd_status wasd_holdout_make(const struct wasd_dataset *d, double limit, double fraction, uint64_t seed,
-                                   struct wasd_holdout *out, struct wasd_err *err);
+                                   bool stratified, struct wasd_holdout *out, struct wasd_err *err);
 /* Uses the validation images of the dataset itself (wasd_dataset_val); the limit applies to the others. WASD_EINVAL: it
  * has none, or an invalid limit. */
-enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, double limit, uint64_t seed, struct wasd_holdout *out,
-                                  struct wasd_err *err);
+enum wasd_status wasd_holdout_own(const struct wasd_dataset *d, double limit, uint64_t seed, bool stratified,
+                                  struct wasd_holdout *out, struct wasd_err *err);
 void wasd_holdout_done(struct wasd_holdout *h); /* safe on a zeroed struct */
 
 /* ---- loader --------------------------------------------------------------------------------------- */

@@ -92,6 +92,11 @@ struct wasd_train_hooks {
 	void (*loss)(void *ctx, const struct wasd_train_point *p);
 };
 
+/* Limits a data set to what a job spec selects (wasd_dataset_select), or the spec of a checkpoint. Call it on the data
+ * that the functions below, or those of wasd/profile.h, take. */
+enum wasd_status wasd_train_select(struct wasd_dataset *d, const cJSON *spec, struct wasd_err *err);
+enum wasd_status wasd_train_select_as(struct wasd_dataset *d, const void *file, size_t len, struct wasd_err *err);
+
 struct wasd_train_opts {
 	const cJSON *spec;               /* borrowed until destroy; absent members have their defaults */
 	const struct wasd_dataset *data; /* borrowed until destroy */
