@@ -638,7 +638,7 @@ static void keeps_a_heartbeat(void)
 	struct wasd_frame m = hear(&p, "hello");
 	wasd_frame_done(&m);
 	for (int i = 0; i < 2; i++) {
-		CHECK(!wasd_wire_recv(p.wire, 3 * WASD_HEARTBEAT_MS, &m, NULL));
+		CHECK(!wasd_wire_recv(p.wire, 60000, &m, NULL));
 		CHECK_STR(m.type, "heartbeat");
 		wasd_frame_done(&m);
 	}
