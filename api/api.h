@@ -324,10 +324,11 @@ struct api_profiles {
 /* What a checkpoint's modes get right and wrong (wasd/profile.h). */
 struct api_reports {
 	struct reports *self;
-	/* *text (wasd_free): the report on this checkpoint of the job, JSON. WASD_EBUSY: it is being computed, *done of *of
-	 * batches so far; an event of the job tells the end. Another status: why there is none. */
-	enum wasd_status (*get)(struct reports *self, const struct storage_job *job, const char *checkpoint, char **text,
-	                        int64_t *done, int64_t *of, struct wasd_err *err);
+	/* *text (wasd_free): the report on this checkpoint of the job, JSON, on the images that its run held out or on the
+	 * test images. WASD_EBUSY: it is being computed, *done of *of batches so far; an event of the job tells the end.
+	 * Another status: why there is none. */
+	enum wasd_status (*get)(struct reports *self, const struct storage_job *job, const char *checkpoint, bool test,
+	                        char **text, int64_t *done, int64_t *of, struct wasd_err *err);
 };
 
 /* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready

@@ -221,9 +221,12 @@ static const struct wasd_message rows[] = {
                  OPTIONAL(INTEGER, "nice", .min = -20, .max = 19),
                  {.name = "keep", .type = WASD_MEMBER_NUMBER, .min = 0, .max = 1}}},
 	{"tuned", PROFILE, WASD_ENGINE, .members = {OBJECT("info")}},
-	/* What each mode gets right and wrong (wasd_report_make). The file: the checkpoint. */
+	/* What each mode gets right and wrong (wasd_report_make), on the images held out or the test images. The file: the
+     * checkpoint (bytes and sha256 cover it), then the files of other modes; modes: [{"mode","bytes"},...]. */
 	{"report", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,
-     .members = {BYTES, SHA256, STRING("dataset"), THREADS, OPTIONAL(INTEGER, "nice", .min = -20, .max = 19)}},
+     .members = {BYTES, SHA256, OPTIONAL(INTEGER, "profile_bytes", .max = INTEGER_MAX), STRING("dataset"), THREADS,
+                 OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), ARRAY("modes", 0, WASD_REPORT_MODES_MAX),
+                 BOOLEAN("test")}},
 	{"reported", PROFILE, WASD_ENGINE, .members = {OBJECT("info")}},
 	/* pointer: the faulty member of the request. */
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},

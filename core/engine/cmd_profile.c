@@ -137,15 +137,40 @@ static enum wasd_status tune(struct engine_link *link, const struct wasd_frame *
 	return s;
 }
 
+/* The modes whose files follow the checkpoint; returns how many. */
+static int read_modes(const struct wasd_frame *m, const struct given *g,
+                      struct wasd_mode_source out[WASD_REPORT_MODES_MAX])
+{
+	size_t at = g->len;
+	int n = 0;
+	const cJSON *row;
+	cJSON_ArrayForEach(row, wasd_json_get(m->json, "modes")) {
+		struct wasd_mode_source *mode = &out[n++];
+		int64_t bytes = 0;
+		*mode = (struct wasd_mode_source){.file = g->file.data, .len = g->len};
+		if (!wasd_json_str(row, "mode", &mode->name) || !wasd_json_i64(row, "bytes", &bytes) || bytes < 1 ||
+		    (uint64_t)bytes > g->file.len - at)
+			engine_protocol_error("%s: mode %d has no name, or a file that is not there", m->type, n);
+		mode->mode_file = (const char *)g->file.data + at;
+		mode->mode_len = (size_t)bytes;
+		at += (size_t)bytes;
+	}
+	return n;
+}
+
 static enum wasd_status report(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
 {
 	struct hunt h = {.link = link};
 	struct given g = {0};
+	struct wasd_mode_source more[WASD_REPORT_MODES_MAX];
 	cJSON *info = NULL;
 	enum wasd_status s = read_given(m, &g, err);
 	if (!s)
 		s = wasd_report_make(&(struct wasd_report_opts){.file = g.file.data,
 		                                                .len = g.len,
+		                                                .more = more,
+		                                                .n_more = read_modes(m, &g, more),
+		                                                .test = cJSON_IsTrue(wasd_json_get(m->json, "test")),
 		                                                .data = g.data,
 		                                                .go_on = go_on,
 		                                                .ctx = &h},

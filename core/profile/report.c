@@ -9,7 +9,7 @@
 enum { BATCH = WASD_PREDICT_MAX, BINS = 10, WORST = 20, PAIRS = 20, MATRIX_CLASSES = 100 };
 
 struct mistake {
-	uint32_t image; /* index among the training images of the dataset */
+	uint32_t image; /* index in its split of the dataset */
 	int label, said;
 	double p; /* probability of what was said */
 };
@@ -40,18 +40,20 @@ static enum wasd_status open_images(struct report *t, struct wasd_err *err)
 	const struct wasd_report_opts *o = t->o;
 	enum wasd_status s = checkpoint_open(o->file, o->len, &t->ckpt, err);
 	if (s || (s = train_spec_read(t->ckpt.spec, &t->spec, err)) ||
-	    (s = maker_holdout(o->data, &t->spec, &t->holdout, err)))
+	    (!o->test && (s = maker_holdout(o->data, &t->spec, &t->holdout, err))))
 		return s;
 	t->classes = wasd_dataset_classes(o->data);
-	t->n = t->holdout.n_val;
+	t->n = o->test ? wasd_dataset_count(o->data, WASD_TEST) : t->holdout.n_val;
+	if (!t->n)
+		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "has no test images");
 	t->confusion = wasd_calloc((size_t)t->classes * (size_t)t->classes, sizeof *t->confusion);
 	t->mistakes = wasd_calloc(t->n, sizeof *t->mistakes);
 	if (!t->confusion || !t->mistakes)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a report on %d classes", t->classes);
 	struct wasd_loader_opts val = {.data = o->data,
-	                               .split = WASD_TRAIN,
-	                               .subset = t->holdout.val,
-	                               .n_subset = t->n,
+	                               .split = o->test ? WASD_TEST : WASD_TRAIN,
+	                               .subset = o->test ? NULL : t->holdout.val,
+	                               .n_subset = o->test ? 0 : t->n,
 	                               .batch = BATCH,
 	                               .pixels = &t->ckpt.pixels};
 	return wasd_loader_create(&val, &t->loader, err);
@@ -97,7 +99,7 @@ static enum wasd_status look(struct report *t, struct wasd_predictor *p, int mod
 		if ((s = wasd_predictor_run(p, b->x, b->n, logits, err)))
 			break;
 		for (int k = 0; k < b->n; k++, at++)
-			count(t, logits + (size_t)k * (size_t)t->classes, b->y[k], t->holdout.val[at]);
+			count(t, logits + (size_t)k * (size_t)t->classes, b->y[k], t->o->test ? (uint32_t)at : t->holdout.val[at]);
 	}
 	wasd_free(logits);
 	return s;
@@ -221,13 +223,12 @@ static void forget(struct report *t)
 	t->n_mistakes = 0;
 }
 
-static enum wasd_status report_mode(struct report *t, const char *name, int mode, int modes, cJSON *out,
-                                    struct wasd_err *err)
+static enum wasd_status report_mode(struct report *t, const struct wasd_mode_source *from, int mode, int modes,
+                                    cJSON *out, struct wasd_err *err)
 {
 	struct wasd_bundle *b = NULL;
 	struct wasd_predictor *p = NULL;
-	enum wasd_status s =
-		wasd_bundle_create(&(struct wasd_mode_source){.file = t->o->file, .len = t->o->len, .name = name}, &b, err);
+	enum wasd_status s = wasd_bundle_create(from, &b, err);
 	if (!s && wasd_bundle_classes(b) != t->classes)
 		s = wasd_fail_at(err, WASD_EINVAL, "/dataset", "its classes are not those of the network");
 	if (!s)
@@ -237,7 +238,7 @@ static enum wasd_status report_mode(struct report *t, const char *name, int mode
 		s = look(t, p, mode, modes, err);
 	}
 	if (!s)
-		s = add_mode(t, name, wasd_bundle_macs(b), out, err);
+		s = add_mode(t, from->name, wasd_bundle_macs(b), out, err);
 	wasd_predictor_destroy(p);
 	wasd_bundle_unref(b);
 	return s;
@@ -258,12 +259,16 @@ enum wasd_status wasd_report_make(const struct wasd_report_opts *o, cJSON **out,
 	cJSON *j = cJSON_CreateObject(), *modes = cJSON_AddObjectToObject(j, "modes");
 	char name[WASD_MODE_LEN];
 	enum wasd_status s = modes ? open_images(&t, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a report");
-	const int n = s ? 0 : count_modes(o);
+	const int own = s ? 0 : count_modes(o), n = s ? 0 : own + o->n_more;
 	if (!s && !cJSON_AddNumberToObject(j, "images", (double)t.n))
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for a report");
 	for (int i = 0; i < n && !s; i++) {
-		s = wasd_mode_at(o->file, o->len, i, name, err);
-		if (!s && (s = report_mode(&t, name, i, n, modes, err)) == WASD_ESTATE)
+		struct wasd_mode_source from = {.file = o->file, .len = o->len, .name = name};
+		if (i >= own)
+			from = o->more[i - own];
+		else
+			s = wasd_mode_at(o->file, o->len, i, name, err);
+		if (!s && (s = report_mode(&t, &from, i, n, modes, err)) == WASD_ESTATE)
 			s = WASD_OK; /* a mode that was never measured has no report */
 	}
 	wasd_loader_destroy(t.loader);

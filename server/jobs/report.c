@@ -3,17 +3,20 @@
  *   asked for -> files opened -> WAITING -> RUNNING, a task (process/task.h) -> DONE or FAILED -> told and forgotten
  *
  * The end stores an event of the job, which wakes those who wait; the first of them to ask writes the file. A failure
- * is told once, so that the next request tries again. */
+ * is told once, so that the next request tries again. A kept report is computed again when the checkpoint has got or
+ * lost a profile. */
 #include "jobs/report.h"
 
 #include "jobs/scheduler.h"
 #include "log.h"
 #include "process/task.h"
+#include "wasd/protocol.h"
 
 #include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum { AT_ONCE = 8, FILE_MAX = 4 << 20, REPORT_NICE = 10 };
@@ -26,8 +29,10 @@ struct report {
 	char job[48], checkpoint[48], sha[WASD_SHA256_HEX];
 	char *path; /* of the dataset */
 	int fd;
-	int64_t bytes, done, of;
-	char *text; /* DONE */
+	int64_t bytes, more, done, of; /* more: of the modes' files behind the checkpoint */
+	bool test;
+	cJSON *modes, *profiles; /* [{"mode","bytes"}], and their ids */
+	char *text;              /* DONE */
 	struct wasd_err err;
 	struct task task; /* [S] */
 };
@@ -48,6 +53,8 @@ static void report_free(struct report *t)
 	if (t->fd >= 0)
 		close(t->fd);
 	task_done(&t->task);
+	cJSON_Delete(t->modes);
+	cJSON_Delete(t->profiles);
 	wasd_free(t->path);
 	wasd_free(t->text);
 	wasd_free(t);
@@ -95,7 +102,12 @@ static enum wasd_status on_progress(void *self, struct wasd_frame *m, struct was
 static enum wasd_status on_reported(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct report *t = self;
-	t->text = wasd_json_print(wasd_json_get(m->json, "info"));
+	cJSON *info = cJSON_Duplicate(wasd_json_get(m->json, "info"), true);
+	if (info && cJSON_AddItemToObject(info, "profiles", t->profiles)) {
+		t->profiles = NULL;
+		t->text = wasd_json_print(info);
+	}
+	cJSON_Delete(info);
 	return t->text ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a report");
 }
 
@@ -157,9 +169,11 @@ static void launch_next(void *ctx)
 		return;
 	}
 	task_start(&t->task,
-	           wasd_message("report", "bytes:i sha256:s dataset:s threads:i nice:i", t->bytes, t->sha, t->path,
-	                        (int64_t)g->cfg.threads, (int64_t)REPORT_NICE),
+	           wasd_message("report", "bytes:i sha256:s profile_bytes:i dataset:s threads:i nice:i test:b modes:j",
+	                        t->bytes, t->sha, t->more, t->path, (int64_t)g->cfg.threads, (int64_t)REPORT_NICE, t->test,
+	                        t->modes),
 	           t->fd);
+	t->modes = NULL;
 	t->fd = -1;
 }
 
@@ -186,21 +200,81 @@ static void kill_running(void *ctx)
 
 /* ---- requests ---------------------------------------------------------------------------------------------------- */
 
-static char *file_of(struct reports *g, const char *checkpoint)
+/* Which report is asked for. */
+struct wanted_report {
+	const struct storage_job *job;
+	const char *checkpoint;
+	bool test;
+};
+
+static char *file_of(struct reports *g, const struct wanted_report *w)
 {
-	return wasd_asprintf("%s/reports/%s.json", g->cfg.data_dir, checkpoint);
+	return wasd_asprintf("%s/reports/%s%s.json", g->cfg.data_dir, w->checkpoint, w->test ? ".test" : "");
 }
 
-static struct report **find(struct reports *g, const char *checkpoint)
+static struct report **find(struct reports *g, const char *checkpoint, bool test)
 {
 	struct report **at = &g->list;
-	while (*at && strcmp((*at)->checkpoint, checkpoint))
+	while (*at && (strcmp((*at)->checkpoint, checkpoint) || (*at)->test != test))
 		at = &(*at)->next;
 	return at;
 }
 
-static enum wasd_status prepare(struct reports *g, const struct storage_job *job, const char *checkpoint,
-                                struct report **out, struct wasd_err *err)
+/* The file of a mode behind the others. */
+static enum wasd_status add_mode(struct report *t, const struct storage_profile *p, struct wasd_buf *files,
+                                 struct storage *db, struct wasd_err *err)
+{
+	char *data = NULL;
+	size_t bytes;
+	enum wasd_status st = storage_profile_overlay(db, p->id, &data, &bytes, err);
+	if (st)
+		return st;
+	cJSON *id = cJSON_CreateString(p->id), *row = wasd_message(NULL, "mode:s bytes:i", p->mode, (int64_t)bytes);
+	bool ok = id && cJSON_AddItemToArray(t->profiles, id) && row && cJSON_AddItemToArray(t->modes, row) &&
+	          wasd_buf_append(files, data, bytes);
+	wasd_free(data);
+	return ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a report");
+}
+
+/* Puts the files of the modes behind the checkpoint in t->fd. */
+static enum wasd_status append_files(struct report *t, struct wasd_buf *files, struct wasd_err *err)
+{
+	const void *p = NULL;
+	int fd = -1;
+	enum wasd_status st = wasd_memfd_map(t->fd, (size_t)t->bytes, &p, err);
+	if (st)
+		return st;
+	const struct iovec parts[] = {{(void *)p, (size_t)t->bytes}, {files->data, files->len}};
+	st = wasd_memfd_gather("wasd-report", parts, 2, &fd, err);
+	wasd_memfd_unmap(p, (size_t)t->bytes);
+	if (st)
+		return st;
+	close(t->fd);
+	t->fd = fd;
+	t->more = (int64_t)files->len;
+	return WASD_OK;
+}
+
+/* The checkpoint's searched modes. */
+static enum wasd_status add_modes(struct report *t, struct storage *db, struct wasd_err *err)
+{
+	struct storage_profile_list l = {0};
+	struct wasd_buf files = {0};
+	t->modes = cJSON_CreateArray();
+	t->profiles = cJSON_CreateArray();
+	enum wasd_status st = t->modes && t->profiles ? storage_profile_list(db, t->checkpoint, "ready", &l, err) :
+	                                                wasd_fail(err, WASD_ENOMEM, "no memory for a report");
+	for (size_t i = 0; i < l.n && i < WASD_REPORT_MODES_MAX && !st; i++)
+		st = add_mode(t, &l.items[i], &files, db, err);
+	if (!st && files.len)
+		st = append_files(t, &files, err);
+	wasd_buf_done(&files);
+	storage_profile_list_done(&l);
+	return st;
+}
+
+static enum wasd_status prepare(struct reports *g, const struct wanted_report *w, struct report **out,
+                                struct wasd_err *err)
 {
 	struct report *t = wasd_calloc(1, sizeof *t);
 	bool wait = false;
@@ -208,14 +282,17 @@ static enum wasd_status prepare(struct reports *g, const struct storage_job *job
 		return wasd_fail(err, WASD_ENOMEM, "no memory for a report");
 	t->g = g;
 	t->fd = -1;
-	snprintf(t->job, sizeof t->job, "%s", job->id);
-	snprintf(t->checkpoint, sizeof t->checkpoint, "%s", checkpoint);
-	enum wasd_status st = dataset_file(g->cfg.db, g->cfg.data_dir, job->dataset, job->dataset_version, &t->path, &wait,
-	                                   err);
+	t->test = w->test;
+	snprintf(t->job, sizeof t->job, "%s", w->job->id);
+	snprintf(t->checkpoint, sizeof t->checkpoint, "%s", w->checkpoint);
+	enum wasd_status st = dataset_file(g->cfg.db, g->cfg.data_dir, w->job->dataset, w->job->dataset_version, &t->path,
+	                                   &wait, err);
 	if (!st && wait)
-		st = wasd_fail(err, WASD_ESTATE, "data set %s is still being scanned", job->dataset);
+		st = wasd_fail(err, WASD_ESTATE, "data set %s is still being scanned", w->job->dataset);
 	if (!st)
-		st = storage_ckpt_memfd(g->cfg.db, checkpoint, &t->fd, &t->bytes, t->sha, err);
+		st = storage_ckpt_memfd(g->cfg.db, w->checkpoint, &t->fd, &t->bytes, t->sha, err);
+	if (!st)
+		st = add_modes(t, g->cfg.db, err);
 	if (st)
 		report_free(t);
 	else
@@ -232,7 +309,7 @@ static enum wasd_status enqueue(struct reports *g, struct report *t, struct wasd
 	pthread_mutex_lock(&g->lock);
 	for (struct report *o = g->list; o; o = o->next)
 		n++;
-	struct report **at = find(g, t->checkpoint);
+	struct report **at = find(g, t->checkpoint, t->test);
 	if (g->stopping)
 		st = wasd_fail(err, WASD_ECANCELLED, "the daemon is stopping");
 	else if (!*at && n >= AT_ONCE)
@@ -251,10 +328,10 @@ static enum wasd_status enqueue(struct reports *g, struct report *t, struct wasd
 }
 
 /* Takes an ended report out of the list: its text, or its failure. False: there is none. */
-static bool take_ended(struct reports *g, const char *checkpoint, char **text, struct wasd_err *err)
+static bool take_ended(struct reports *g, const struct wanted_report *w, char **text, struct wasd_err *err)
 {
 	pthread_mutex_lock(&g->lock);
-	struct report **at = find(g, checkpoint), *t = *at;
+	struct report **at = find(g, w->checkpoint, w->test), *t = *at;
 	const bool ended = t && (t->state == DONE || t->state == FAILED);
 	if (ended)
 		*at = t->next;
@@ -269,10 +346,10 @@ static bool take_ended(struct reports *g, const char *checkpoint, char **text, s
 	return true;
 }
 
-static bool running(struct reports *g, const char *checkpoint, int64_t *done, int64_t *of)
+static bool running(struct reports *g, const struct wanted_report *w, int64_t *done, int64_t *of)
 {
 	pthread_mutex_lock(&g->lock);
-	const struct report *t = *find(g, checkpoint);
+	const struct report *t = *find(g, w->checkpoint, w->test);
 	if (t) {
 		*done = t->done;
 		*of = t->of;
@@ -281,25 +358,55 @@ static bool running(struct reports *g, const char *checkpoint, int64_t *done, in
 	return t != NULL;
 }
 
-static enum wasd_status reports_get(struct reports *g, const struct storage_job *job, const char *checkpoint,
+/* Whether a kept report has the profiles that the checkpoint has now. One of an earlier version has none. */
+static bool is_current(struct reports *g, const char *checkpoint, const char *text)
+{
+	struct storage_profile_list l = {0};
+	cJSON *report = NULL;
+	bool same = wasd_json_parse(text, strlen(text), WASD_JSON_BULK, &report, NULL) == WASD_OK &&
+	            storage_profile_list(g->cfg.db, checkpoint, "ready", &l, NULL) == WASD_OK;
+	const cJSON *ids = wasd_json_get(report, "profiles");
+	same = same && cJSON_GetArraySize(ids) == (int)(l.n < WASD_REPORT_MODES_MAX ? l.n : WASD_REPORT_MODES_MAX);
+	for (size_t i = 0; same && i < l.n && i < WASD_REPORT_MODES_MAX; i++) {
+		const cJSON *id = cJSON_GetArrayItem(ids, (int)i);
+		same = cJSON_IsString(id) && !strcmp(id->valuestring, l.items[i].id);
+	}
+	storage_profile_list_done(&l);
+	cJSON_Delete(report);
+	return same;
+}
+
+static bool read_kept(struct reports *g, const struct wanted_report *w, const char *path, char **text)
+{
+	size_t len;
+	if (wasd_file_read(path, FILE_MAX, text, &len, NULL) != WASD_OK)
+		return false;
+	if (is_current(g, w->checkpoint, *text))
+		return true;
+	wasd_free(*text);
+	*text = NULL;
+	return false;
+}
+
+static enum wasd_status reports_get(struct reports *g, const struct storage_job *job, const char *checkpoint, bool test,
                                     char **text, int64_t *done, int64_t *of, struct wasd_err *err)
 {
-	char *path = file_of(g, checkpoint);
-	size_t len;
+	const struct wanted_report w = {job, checkpoint, test};
+	char *path = file_of(g, &w);
 	*text = NULL;
 	*done = *of = 0;
 	struct wasd_err failed = {0};
 	enum wasd_status st = path ? WASD_EBUSY : wasd_fail(err, WASD_ENOMEM, "no memory for a report");
-	if (path && wasd_file_read(path, FILE_MAX, text, &len, NULL) == WASD_OK) {
+	if (path && read_kept(g, &w, path, text)) {
 		st = WASD_OK;
-	} else if (path && take_ended(g, checkpoint, text, &failed)) {
+	} else if (path && take_ended(g, &w, text, &failed)) {
 		/* A file that cannot be written is computed again next time. */
 		if (*text && wasd_file_write_atomic(path, *text, strlen(*text), &failed) != WASD_OK)
 			log_line(LOG_WARN, "cannot keep a report", "why=%s", LOG_Q(failed.msg));
 		st = *text ? WASD_OK : wasd_fail(err, failed.status, "%s", failed.msg);
-	} else if (path && !running(g, checkpoint, done, of)) {
+	} else if (path && !running(g, &w, done, of)) {
 		struct report *t = NULL;
-		st = prepare(g, job, checkpoint, &t, err);
+		st = prepare(g, &w, &t, err);
 		if (!st)
 			st = enqueue(g, t, err);
 		if (!st)

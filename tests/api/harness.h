@@ -123,14 +123,16 @@ __attribute__((unused)) static const char *test_info =
 	"{\"shape\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"],\"train\":100,\"test\":20,\"mean\":[0.5,0.5,0.5],\"std\":[0.2,0.2,0.2]}";
 
 static enum wasd_status fake_report(struct reports *self, const struct storage_job *job, const char *checkpoint,
-                                    char **text, int64_t *done, int64_t *of, struct wasd_err *err)
+                                    bool test, char **text, int64_t *done, int64_t *of, struct wasd_err *err)
 {
 	(void)self, (void)job, (void)checkpoint;
 	*done = 1;
 	*of = 2;
 	if (t.no_report)
 		return wasd_fail(err, t.no_report, "no report");
-	*text = wasd_strdup("{\"images\":10,\"modes\":{\"aom\":{\"accuracy\":0.5}}}");
+	*text = wasd_strdup(
+		test ? "{\"images\":20,\"modes\":{\"aom\":{\"accuracy\":0.25}}}" :
+			   "{\"images\":10,\"modes\":{\"aom\":{\"accuracy\":0.5,\"confusion\":[[3,1,0],[0,2,2],[1,1,0]]}}}");
 	return *text ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 

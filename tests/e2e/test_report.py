@@ -47,6 +47,39 @@ with Daemon() as d:
             top = c.post("/v1/deployments/reader/classify?mode=aom", picture.body, headers={"Content-Type": "image/png"}).json["results"][0]["top"][0]
             equal((top["index"], round(top["p"], 3)), (said, round(p, 3)), f"image {image}, which is {label}")
 
+    with case("report: on the test images"):
+        t = c.get(url + "?wait=60s&split=test").json
+        equal((t["split"], t["images"], r["split"]), ("test", 50, "train"))
+        for mode in ("aom", "dom"):
+            m = t["modes"][mode]
+            equal(round(m["accuracy"], 6), round(job["best"]["metrics"][f"test_acc_{mode}"], 6), mode)
+            for image, label, said, p in m["worst"][:1]:
+                picture = c.get(f"/v1/datasets/glyphs/preview?i={image}&split=test")
+                top = c.post(f"/v1/deployments/reader/classify?mode={mode}", picture.body, headers={"Content-Type": "image/png"}).json["results"][0]["top"][0]
+                equal((top["index"], round(top["p"], 3)), (said, round(p, 3)), f"image {image}, which is {label}")
+        equal(c.get(url).json, r, "the report on the held-out images")
+
+    with case("report: a confusion matrix as CSV"):
+        rows = [line.split(",") for line in c.get(url + "?format=csv&mode=dom&split=test").body.decode().splitlines()]
+        equal(rows[0], ["label", *(f'"{name}"' for name in r["classes"])])
+        equal([[int(n) for n in row[1:]] for row in rows[1:]], t["modes"]["dom"]["confusion"])
+        equal([row[0] for row in rows[1:]], rows[0][1:])
+        c.get(url + "?format=csv&mode=dom:none", want=404)
+        c.get(url + "?split=train", want=400)
+
+    with case("report: a searched mode comes in when it is ready, and goes when it is deleted"):
+        profiles = f"/v1/checkpoints/{r['checkpoint']}/profiles"
+        c.post(profiles, {"name": "light", "desire": "macs", "budget": 0.9, "evaluations": 10})
+        found = c.get(f"{profiles}/light?wait=60s").json
+        equal(found["state"], "ready", found)
+        more = c.get(url + "?wait=60s").json
+        equal(sorted(more["modes"]), ["aom", "dom", "dom:light"])
+        equal({mode: more["modes"][mode] for mode in r["modes"]}, r["modes"])
+        light = more["modes"]["dom:light"]
+        equal((light["macs"], round(light["accuracy"], 6), sum(map(sum, light["confusion"]))), (found["macs"], round(found["val_acc"], 6), 40))
+        c.delete(f"{profiles}/light")
+        equal(c.get(url + "?wait=60s").json, r)
+
     with case("report: kept over a restart; refused without a checkpoint or without images"):
         d.kill()
         d.start()

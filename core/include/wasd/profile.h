@@ -76,17 +76,21 @@ struct wasd_cascade_opts {
  */
 enum wasd_status wasd_cascade_tune(const struct wasd_cascade_opts *o, cJSON **out, struct wasd_err *err);
 
+struct wasd_mode_source;
 struct wasd_report_opts {
 	const void *file;
-	size_t len;                                 /* the checkpoint; borrowed */
+	size_t len;                          /* the checkpoint; borrowed */
+	const struct wasd_mode_source *more; /* modes beside those of its list; borrowed */
+	int n_more;
+	bool test;                                  /* on the test images instead */
 	const struct wasd_dataset *data;            /* borrowed */
 	bool (*go_on)(void *ctx, int done, int of); /* as above */
 	void *ctx;
 };
 
 /* What each measured mode of a checkpoint gets right and wrong on the images that its run held out (or a tenth of the
- * training images), computed as served. Images are indices among the training images. Needs the thread team. The caller
- * owns *out:
+ * training images), or on the test images, computed as served. Images are indices among the training (test) images.
+ * Needs the thread team. The caller owns *out:
  *     {"images":N,"modes":{"aom":{"accuracy":X,"loss":X,"macs":N,"ece":X,
  *      "calibration":[[n, mean confidence, accuracy],...]  10 bins of the probability of the answer; ece is their mean
  *                                                         distance, weighted by images

@@ -41,8 +41,9 @@
 #define WASD_TRAIN_PHASES \
 	"loading data", "measuring algorithms", "training", "measuring statistics", "evaluating", "saving"
 #define WASD_LOSSES_MAX 256
-#define WASD_METRICS_MAX 256 /* metrics of one epoch */
-#define WASD_METRIC_NAME 64  /* bytes of the name of one */
+#define WASD_METRICS_MAX 256     /* metrics of one epoch */
+#define WASD_METRIC_NAME 64      /* bytes of the name of one */
+#define WASD_REPORT_MODES_MAX 64 /* searched modes in one report */
 
 /* The task of an engine process, which is also the command that starts it. */
 enum wasd_role {
