@@ -107,6 +107,14 @@ enum wasd_status storage_attempt_start(struct storage *s, const char *job, int64
 
 /* ---- running ---- */
 
+static enum wasd_status build_put(struct conn *c, const char *job, int64_t number, const char *build,
+                                  struct wasd_err *err)
+{
+	enum wasd_status st = q_run(c, "UPDATE attempts SET build=?3 WHERE job=?1 AND number=?2", err, "tit", job, number,
+	                            build);
+	return st ? st : q_run(c, "UPDATE jobs SET build=?2 WHERE id=?1", err, "tt", job, build);
+}
+
 struct running_args {
 	const char *job;
 	int64_t number, pid;
@@ -120,11 +128,8 @@ static enum wasd_status running_tx(struct storage *s, void *ctx, struct wasd_err
 	enum wasd_status st =
 		job_move(s, a->job, &(struct storage_move){.to = "running", .from = "starting", .attempt = a->number}, err);
 	if (!st)
-		st = q_run(c, "UPDATE attempts SET pid=?3, build=?4 WHERE job=?1 AND number=?2", err, "tizt", a->job, a->number,
-		           a->pid, a->build);
-	if (!st)
-		st = q_run(c, "UPDATE jobs SET build=?2 WHERE id=?1", err, "tt", a->job, a->build);
-	return st;
+		st = q_run(c, "UPDATE attempts SET pid=?3 WHERE job=?1 AND number=?2", err, "tiz", a->job, a->number, a->pid);
+	return st ? st : build_put(c, a->job, a->number, a->build, err);
 }
 
 enum wasd_status storage_attempt_running(struct storage *s, const char *job, int64_t number, int64_t pid,
@@ -132,6 +137,19 @@ enum wasd_status storage_attempt_running(struct storage *s, const char *job, int
 {
 	struct running_args a = {job, number, pid, build};
 	return write_op(s, running_tx, &a, err);
+}
+
+static enum wasd_status build_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	const struct running_args *a = ctx;
+	return build_put(tx_conn(s), a->job, a->number, a->build, err);
+}
+
+enum wasd_status storage_attempt_build(struct storage *s, const char *job, int64_t number, const char *build,
+                                       struct wasd_err *err)
+{
+	struct running_args a = {job, number, 0, build};
+	return write_op(s, build_tx, &a, err);
 }
 
 /* ---- end ---- */

@@ -468,6 +468,9 @@ enum wasd_status storage_attempt_start(struct storage *s, const char *job, int64
 /* starting -> running once the worker has said hello. */
 enum wasd_status storage_attempt_running(struct storage *s, const char *job, int64_t number, int64_t pid,
                                          const char *build, struct wasd_err *err);
+/* What the worker turned out to be, in place of the earlier text. */
+enum wasd_status storage_attempt_build(struct storage *s, const char *job, int64_t number, const char *build,
+                                       struct wasd_err *err);
 struct storage_wanted {
 	const char *name, *desire, *request;
 }; /* a profile, as in storage_profile_in */

@@ -140,22 +140,41 @@ static enum wasd_status on_hello(void *self, struct wasd_frame *m, struct wasd_e
 	return WASD_OK;
 }
 
-/* A resumed run keeps its threads, whatever it was given. */
-static enum wasd_status on_started(void *self, struct wasd_frame *m, struct wasd_err *err)
-{
-	struct attempt *a = self;
-	(void)err;
-	pthread_mutex_lock(&a->jobs->lock);
-	wasd_json_i64(m->json, "threads", &a->threads);
-	pthread_mutex_unlock(&a->jobs->lock);
-	return WASD_OK;
-}
-
 static void set_member(cJSON *p, const char *name, cJSON *v)
 {
 	cJSON_DeleteItemFromObjectCaseSensitive(p, name);
 	if (v && !cJSON_AddItemToObject(p, name, v))
 		cJSON_Delete(v);
+}
+
+/* The hello comes before the threads. */
+static void record_threads(struct attempt *a, int64_t n)
+{
+	cJSON *build = NULL;
+	char *text = NULL;
+	if (a->build && wasd_json_parse(a->build, strlen(a->build), WASD_JSON_REQUEST, &build, NULL) == WASD_OK) {
+		set_member(build, "threads", cJSON_CreateNumber((double)n));
+		text = wasd_json_print(build);
+	}
+	if (text)
+		storage_attempt_build(a->jobs->cfg.db, a->id, a->number, text, NULL);
+	wasd_free(text);
+	cJSON_Delete(build);
+}
+
+/* A resumed run keeps its threads, whatever it was given. */
+static enum wasd_status on_started(void *self, struct wasd_frame *m, struct wasd_err *err)
+{
+	struct attempt *a = self;
+	int64_t n;
+	(void)err;
+	if (!wasd_json_i64(m->json, "threads", &n))
+		return WASD_OK;
+	pthread_mutex_lock(&a->jobs->lock);
+	a->threads = n;
+	pthread_mutex_unlock(&a->jobs->lock);
+	record_threads(a, n);
+	return WASD_OK;
 }
 
 /* A copy of the progress with a new phase whose progress is unknown; NULL: no memory. */

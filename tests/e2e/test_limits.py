@@ -58,6 +58,8 @@ with Daemon(args=("--threads", "2", "--infer-reserved-threads", "1")) as d:
         while "goes on at batch" not in lines(d, job):
             d.client.get(f"/v1/jobs/{job}?wait=1s&until=change")
         check("goes on with 2 threads as before; its share is 1 now" in lines(d, job) and "resumed under another" not in lines(d, job), lines(d, job))
+        attempts = d.client.get(f"/v1/jobs/{job}").json["attempts"]
+        equal([x["build"]["threads"] for x in attempts], [2, 2], "what the attempts record")
         d.client.post(f"/v1/jobs/{job}:cancel", {"mode": "kill"})
         d.wait_job(job, "cancelled")
         d.client.delete("/v1/deployments/live")
