@@ -225,8 +225,6 @@ static void test_halving(void)
 	train(s, &w, 2, 1, .5);
 	steps(s, none);
 	trials_are(s, &w, "qpq-"); /* the second cannot be judged before the first */
-	job_of(s, &w, 2, id);
-	FAILS(storage_job_delete(s, id, "me", &err), WASD_ESTATE);
 	storage_close(s);
 	s = open_store(); /* a restart at any moment */
 	OK(storage_recover(s, NULL, &err));
@@ -236,6 +234,9 @@ static void test_halving(void)
 	train(s, &w, 3, 1, .3);
 	steps(s, none);
 	trials_are(s, &w, "pqxq"); /* the third is not among the best two of four */
+	job_of(s, &w, 3, id);
+	FAILS(storage_job_delete(s, id, "me", &err), WASD_ESTATE); /* it has ended, but its sweep has not */
+	CHECK_STR(err.pointer, w.id);
 	train(s, &w, 4, 1, .6);
 	steps(s, none);
 	trials_are(s, &w, "xqxq");
