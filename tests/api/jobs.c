@@ -784,11 +784,17 @@ static bool same_answer(const struct wasd_buf *a, const struct wasd_buf *b)
  * afterwards. */
 static void no_memory(void)
 {
-	char id[64], ckpt[32], url[160], profiles[160];
+	static const char sweep[] =
+		"{\"template\":{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}},\"space\":{\"/train/optimizer/lr\":{\"values\":[0.1]}},"
+		"\"search\":{\"method\":\"asha\",\"max_trials\":1}}";
+	char id[64], ckpt[32], url[160], profiles[160], sweeps[160];
 	setup();
 	make_dataset("data", test_info);
 	make_job("resnet18", id);
 	run_job(id, true, ckpt);
+	struct answer made = send("POST", "/v1/sweeps", sweep);
+	snprintf(sweeps, sizeof sweeps, "/v1/sweeps/%s", str(&made, "id"));
+	answer_done(&made);
 	snprintf(url, sizeof url, "/v1/jobs/%s", id);
 	snprintf(profiles, sizeof profiles, "/v1/checkpoints/%s/profiles", ckpt);
 	const struct {
@@ -802,6 +808,8 @@ static void no_memory(void)
 		{"GET", "/v1/jobs/none", NULL},
 		{"POST", profiles, "{\"draw\":[{\"dx\":1}],\"dataset\":\"data\"}"},
 		{"GET", profiles, NULL},
+		{"POST", "/v1/sweeps?dry_run=true", sweep},
+		{"GET", sweeps, NULL},
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		int answers[6] = {0};
@@ -826,7 +834,7 @@ static void no_memory(void)
 				*mark = 0;
 				query[0] = !strncmp(mark + 1, "limit", 5) ? (struct api_pair){"limit", "2"} :
 				                                            (struct api_pair){"dry_run", "true"};
-				q.n_query = strstr(mark + 1, "dry") ? 2 : 1;
+				q.n_query = strstr(mark + 1, "bench") ? 2 : 1;
 			}
 			struct api_response r;
 			api_response_init(&r);

@@ -100,6 +100,10 @@ static const struct {
 	{"POST", "/v1/checkpoints/CKPT/profiles", "application/json",
      "{\"name\":\"a\",\"desire\":\"macs\",\"budget\":0.7,\"evaluations\":30,\"dataset\":{\"name\":\"data\",\"version\":1}}",
      2000},
+	{"POST", "/v1/sweeps?dry_run=true", "application/json",
+     "{\"name\":\"s\",\"template\":{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"},\"train\":{\"augment\":[\"flip\"]}},\"space\":{\"/train/optimizer/lr\":{\"min\":0.001,"
+     "\"max\":0.1,\"log\":true},\"/train/augment/0\":{\"values\":[\"flip\",{\"type\":\"crop\",\"pad\":2}]}},\"search\":{\"method\":\"asha\",\"max_trials\":3,\"divisor\":2,\"max_epochs\":4,\"seed\":7}}",
+     3000},
 	{"PUT", "/v1/deployments/live/mode", "application/json", "{\"mode\":\"dom\",\"reason\":\"because\"}", 1000},
 };
 
