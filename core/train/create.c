@@ -422,7 +422,7 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 	if (o->batch)
 		t->spec.batch = o->batch;
 	if ((s = create_values(t, o, err)) || (s = create_loaders(t, err)) ||
-	    (s = chain_begin(t->weights, trainer_run_at(t, 0), err)))
+	    (s = chain_begin(t->weights, t->spec.optimizer, trainer_run_at(t, 0), err)))
 		goto fail;
 	for (int i = 0; i < t->n_modes; i++)
 		t->mode[i].measured = !trainer_draws(t) || !t->has_batchnorm;

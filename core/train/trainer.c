@@ -192,6 +192,7 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), pace.step, t->batches, pace.epochs);
 	wasd_optim_set_steps(t->optim, pace.optim_steps);
 	chain_pull(t->weights);
+	chain_learn(t->weights, t->lr, pace.optim_steps);
 	wasd_optim_step(t->optim, wasd_model_master(t->model), wasd_model_grad(t->model), t->lr);
 	chain_after_step(t->weights, trainer_run_at(t, trainer_step(t) + 1));
 	chain_apply(t->weights);

@@ -2,6 +2,7 @@
 #include "weights/chain.h"
 
 #include "base/fields.h"
+#include "wasd/optim.h"
 #include "weights/layers.h"
 
 #include <math.h>
@@ -15,6 +16,8 @@ struct part {
 	struct weight_param *param; /* the parameters that it forms, unless it only draws */
 	bool *first;                /* per such parameter: true if no earlier link forms it */
 	int n_params;
+	struct wasd_optim *optim; /* of its learned scalars; NULL: none */
+	char learned[WASD_OPTIM_STATES][40];
 };
 
 struct weight_chain {
@@ -114,6 +117,7 @@ static void part_done(struct part *p)
 {
 	if (p->self)
 		p->by->destroy(p->self);
+	wasd_optim_destroy(p->optim);
 	wasd_free(p->param);
 	wasd_free(p->first);
 }
@@ -310,13 +314,38 @@ void weight_say(const struct weight_run *r, const char *level, const char *fmt, 
 	r->log(r->ctx, level, text);
 }
 
-enum wasd_status chain_begin(struct weight_chain *c, const struct weight_run *now, struct wasd_err *err)
+static enum wasd_status begin_learning(struct part *p, const cJSON *optimizer, struct wasd_err *err)
+{
+	struct weight_learned l = p->by->learned ? p->by->learned(p->self) : (struct weight_learned){0};
+	const char *name;
+	if (!l.n)
+		return WASD_OK;
+	enum wasd_status s = wasd_optim_create(optimizer, l.n, &p->optim, err);
+	for (int i = 0; !s && wasd_optim_state(p->optim, i, &name); i++)
+		snprintf(p->learned[i], sizeof p->learned[i], "learned.%.30s", name);
+	return s ? s : wasd_optim_spare(p->optim, 0, l.n, err);
+}
+
+enum wasd_status chain_begin(struct weight_chain *c, const cJSON *optimizer, const struct weight_run *now,
+                             struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
 	for (int i = 0; !s && i < c->n; i++)
-		if (c->part[i].by->begin)
+		if (!(s = begin_learning(&c->part[i], optimizer, err)) && c->part[i].by->begin)
 			s = c->part[i].by->begin(c->part[i].self, now, err);
 	return s;
+}
+
+void chain_learn(struct weight_chain *c, double lr, uint64_t steps)
+{
+	for (int i = 0; i < c->n; i++) {
+		struct part *p = &c->part[i];
+		if (!p->optim)
+			continue;
+		struct weight_learned l = p->by->learned(p->self);
+		wasd_optim_set_steps(p->optim, steps);
+		wasd_optim_step(p->optim, l.values, l.grad, lr);
+	}
 }
 
 void chain_event(struct weight_chain *c, const struct weight_run *now)
@@ -393,16 +422,31 @@ cJSON *chain_draw_json(const struct weight_chain *c)
 
 /* ---- checkpoint contents --------------------------------------------------------------------------------- */
 
+/* Tensor j of one strategy: its own, then the optimizer's state of its learned scalars. */
+static bool part_state(const struct part *p, int j, struct weight_state *out)
+{
+	int own = 0;
+	while (p->by->state && p->by->state(p->self, own, out) && own < j)
+		own++;
+	if (p->by->state && own == j && p->by->state(p->self, j, out))
+		return true;
+	real *values = p->optim ? wasd_optim_state(p->optim, j - own, NULL) : NULL;
+	if (values)
+		*out = (struct weight_state){.name = p->learned[j - own],
+		                             .ndims = 1,
+		                             .dims = {p->by->learned(p->self).n},
+		                             .values = values};
+	return values;
+}
+
 bool chain_state(const struct weight_chain *c, int i, struct chain_state *out)
 {
-	for (int k = 0; k < c->n; k++) {
-		const struct part *p = &c->part[k];
-		for (int j = 0; p->by->state && p->by->state(p->self, j, &out->tensor); j++)
+	for (int k = 0; k < c->n; k++)
+		for (int j = 0; part_state(&c->part[k], j, &out->tensor); j++)
 			if (i-- == 0) {
-				out->of = p->by;
+				out->of = c->part[k].by;
 				return true;
 			}
-	}
 	return false;
 }
 

@@ -38,13 +38,17 @@ void chain_apply(struct weight_chain *c);
 /* Call once after the backward passes of a step. They add the gradient of the effective weights to linked parameters;
  * this turns it into the gradient of the master weights. */
 void chain_pull(struct weight_chain *c);
+/* A step of the learned scalars; call after pull. steps: those that the optimizer has done. */
+void chain_learn(struct weight_chain *c, double lr, uint64_t steps);
 /* True if parameter `param` has a link. */
 bool chain_links(const struct weight_chain *c, int param);
 
 /* ---- during the run (strategy.h) */
 
-/* Call after attach, when the optimizer exists. */
-enum wasd_status chain_begin(struct weight_chain *c, const struct weight_run *now, struct wasd_err *err);
+/* Call after attach, when the optimizer exists. optimizer: its object in the job spec (may be NULL), by which learned
+ * scalars of strategies are updated too. */
+enum wasd_status chain_begin(struct weight_chain *c, const cJSON *optimizer, const struct weight_run *now,
+                             struct wasd_err *err);
 /* Forms the effective weights again if a strategy has changed the master weights. */
 void chain_event(struct weight_chain *c, const struct weight_run *now);
 void chain_after_step(struct weight_chain *c, const struct weight_run *now);

@@ -94,6 +94,12 @@ struct weight_pace {
 void weight_say(const struct weight_run *r, const char *level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+struct weight_learned {
+	size_t n;
+	real *values;
+	const real *grad;
+};
+
 /* ---- a draw -------------------------------------------------------------------------------------- */
 
 struct weight_when {
@@ -172,6 +178,11 @@ struct weight_strategy {
 	/* Replaces g, the gradient of w, by the gradient of v. */
 	void (*link_back)(void *self, const struct weight_param *p, const real *v, real *g);
 
+	/* Scalars that are learned with the weights: the optimizer of the run updates them from grad, which link_back
+	 * writes anew in every step, with its rate and without weight decay; after_step may then limit them. They are part
+	 * of the state; the optimizer's state for them is stored as learned.NAME. n = 0: none. NULL: none. */
+	struct weight_learned (*learned)(void *self);
+
 	/* -- a draw: set all members (holds is optional), or none -- */
 
 	/* *out: the recipe of a pass, valid until the next call; NULL: use W unchanged. */
@@ -196,7 +207,7 @@ struct weight_strategy {
 	void (*backward)(const struct wasd_recipe *r, const struct weight_kernel *k, struct wasd_rect at, real *ds);
 };
 
-extern const struct weight_strategy weight_magnitude, weight_weightmom;
+extern const struct weight_strategy weight_compander, weight_magnitude, weight_weightmom;
 const struct weight_strategy *weight_strategy_at(int i);              /* table.c; NULL after the last */
 const struct weight_strategy *weight_strategy_find(const char *name); /* NULL: unknown */
 /* Additional rows, defined by the program that core is linked into; ended by NULL. Optional (a weak symbol). */

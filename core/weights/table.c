@@ -5,7 +5,8 @@
 
 const struct weight_strategy *weight_strategy_at(int i)
 {
-	static const struct weight_strategy *const table[] = {&weight_was, &weight_magnitude, &weight_weightmom};
+	static const struct weight_strategy *const table[] = {&weight_was, &weight_compander, &weight_magnitude,
+	                                                      &weight_weightmom};
 	int n = (int)(sizeof table / sizeof table[0]);
 	if (i < n)
 		return i >= 0 ? table[i] : NULL;

@@ -413,7 +413,7 @@ static struct sim *sim_create(const char *weights, uint64_t seed)
 	                             .master = wasd_model_master(s->b.m),
 	                             .optim = s->optim,
 	                             .stats = s->block[1]};
-	CHECK_MSG(!chain_begin(s->b.c, &s->run, &err), "%s: %s", weights, err.msg);
+	CHECK_MSG(!chain_begin(s->b.c, NULL, &s->run, &err), "%s: %s", weights, err.msg);
 	cJSON_Delete(list);
 	return s;
 }
@@ -652,6 +652,7 @@ static void magnitude_fits_the_run(void)
 		{"\"retrain\":\"weights\",\"to_epoch\":3,\"end\":3", "to_epoch"},
 		{"\"criterion\":\"random\",\"rule\":\"percentile\"", "rule"},
 	};
+	refused_at("[{\"type\":\"compander\",\"a\":0.1}]", "/weights/0/a");
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		char weights[160], pointer[40];
 		snprintf(weights, sizeof weights, "[{\"type\":\"magnitude\",%s}]", c[i][0]);

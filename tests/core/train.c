@@ -49,6 +49,11 @@ static const struct {
      "{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"weightmom\",\"begin\":0.3,\"end\":1.5,\"events\":5,\"score\":\"velocity\"}],"
      "\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.02}}}",
      false, 4},
+	{"LeNet through a compander, with WAS, pruned",
+     "{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"compander\",\"unit\":\"std\"},{\"type\":\"magnitude\",\"every\":3,\"layers\":\"!conv1\"},"
+     "{\"type\":\"was\",\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]}],"
+     "\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}",
+     false, 5},
 	{"LeNet with WAS, pruned at random",
      "{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"magnitude\",\"sparsity\":0.5,\"begin\":0,\"every\":3,\"criterion\":\"random\",\"collect\":true,\"scope\":\"global\"},"
      "{\"type\":\"was\",\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]}],\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.05,\"weight_decay\":0.01}}}",

@@ -1,0 +1,156 @@
+/* The compander against golden numbers ($WASD_SHARED/strategies/part1.json), differences and its inverse. */
+#include "check.h"
+#include "wasd/json.h"
+#include "weights/compander.h"
+
+static const cJSON *golden;
+
+enum { N = 9 };
+#define EPS (sizeof(real) == 8 ? 1e-12 : 2e-6)
+
+static const struct compander_function *find(const char *name)
+{
+	const struct compander_function *f = compander_functions;
+	while (f->name && strcmp(f->name, name))
+		f++;
+	return f;
+}
+
+static double at(const cJSON *list, int i)
+{
+	const cJSON *v = cJSON_GetArrayItem(list, i);
+	return v ? v->valuedouble : NAN;
+}
+
+static void golden_cases(void)
+{
+	const cJSON *all = wasd_json_get(golden, "cases"), *row, *v = wasd_json_get(all, "V");
+	int n = 0;
+	cJSON_ArrayForEach(row, wasd_json_get(all, "cases")) {
+		char name[16];
+		double a, b, dab[2];
+		real x[N], w[N], g[N];
+		CHECK(sscanf(row->string, "%15[a-z]_a%lf_b%lf", name, &a, &b) == 3);
+		for (int i = 0; i < N; i++) {
+			x[i] = (real)at(v, i);
+			g[i] = (real)(i - 4.5);
+		}
+		compander_link(find(name), (real)a, (real)b, N, x, w);
+		compander_back(find(name), (real)a, (real)b, N, x, g, dab);
+		for (int i = 0; i < N; i++) {
+			CHECK_NEAR((double)w[i], at(wasd_json_get(row, "W"), i), EPS);
+			CHECK_NEAR((double)g[i], at(wasd_json_get(row, "dV_for_G"), i), 8 * EPS);
+		}
+		CHECK_NEAR(dab[0], wasd_json_get(row, "da")->valuedouble, 20 * EPS);
+		CHECK_NEAR(dab[1], wasd_json_get(row, "db")->valuedouble, 20 * EPS);
+		n++;
+	}
+	CHECK_INT(n, 12);
+}
+
+static void golden_inverse(void)
+{
+	const cJSON *j = wasd_json_get(golden, "inverse_atan");
+	double limit = wasd_json_get(j, "limit")->valuedouble, a = limit / find("atan")->limit, b = 0;
+	for (int i = 0; i < cJSON_GetArraySize(wasd_json_get(j, "W")); i++) {
+		double w = at(wasd_json_get(j, "W"), i), v = at(wasd_json_get(j, "V"), i);
+		b = w != 0 ? v / find("atan")->inverse(w / a) : b;
+		CHECK_NEAR(b * find("atan")->inverse(w / a), v, 1e-12);
+	}
+	CHECK_NEAR(a, 1.5, 1e-12);
+	CHECK_NEAR(b, 0.75, 1e-12);
+}
+
+/* With a = b = 1000 the function is the identity, up to v^3 / (3 b^2); where it has slope a/b, it meets the diagonal.
+ */
+static void golden_identity_and_fixed_points(void)
+{
+	const cJSON *row;
+	double most = 0, bound = wasd_json_get(wasd_json_get(golden, "identity_limit"), "bound_v3_over_3b2")->valuedouble;
+	for (int i = -200; i <= 200; i++) {
+		real v = (real)(0.01 * i), w;
+		compander_link(find("atan"), 1000, 1000, 1, &v, &w);
+		most = fmax(most, fabs((double)w - (double)v));
+	}
+	CHECK(most <= bound + (sizeof(real) == 8 ? 0 : 1e-6));
+	cJSON_ArrayForEach(row, wasd_json_get(golden, "fixed_point_v_over_b_by_a_over_b")) {
+		real v = (real)row->valuedouble, w;
+		compander_link(find("atan"), (real)atof(row->string), 1, 1, &v, &w);
+		CHECK_NEAR((double)w, (double)v, 20 * EPS);
+	}
+}
+
+/* Odd; the inverse undoes it; derivatives by differences in V, a and b; many values cross the chunks of a pass. */
+static void any_values(void)
+{
+	enum { MANY = 1500 };
+	static real v[MANY], w[MANY], minus[MANY], g[MANY], up[MANY], down[MANY];
+	double h = sizeof(real) == 8 ? 1e-6 : 1e-2, most = sizeof(real) == 8 ? 1e-7 : 0.05;
+	struct wasd_rng r;
+	wasd_rng_init(&r, 2, "compander", 0, 0);
+	for (const struct compander_function *f = compander_functions; f->name; f++) {
+		double dab[2], want[2] = {0, 0};
+		real a = (real)1.3, b = (real)0.6;
+		for (int i = 0; i < MANY; i++) {
+			v[i] = (real)wasd_rng_between(&r, -2, 2);
+			minus[i] = -v[i];
+			g[i] = 1;
+		}
+		compander_link(f, a, b, MANY, v, w);
+		compander_link(f, a, b, MANY, minus, minus);
+		compander_back(f, a, b, MANY, v, g, dab);
+		for (int i = 0; i < MANY; i++) {
+			CHECK(minus[i] == -w[i] && fabs((double)w[i]) < (double)a * f->limit);
+			if (fabs((double)v[i]) < 1)
+				CHECK_NEAR((double)b * f->inverse((double)w[i] / (double)a), (double)v[i], 1e3 * EPS);
+			real x = v[i] + (real)h, y = v[i] - (real)h;
+			compander_link(f, a, b, 1, &x, &x);
+			compander_link(f, a, b, 1, &y, &y);
+			CHECK_NEAR((double)g[i], (double)(x - y) / (2 * h), most);
+		}
+		for (int k = 0; k < 2; k++) {
+			compander_link(f, k ? a : a + (real)h, k ? b + (real)h : b, MANY, v, up);
+			compander_link(f, k ? a : a - (real)h, k ? b - (real)h : b, MANY, v, down);
+			for (int i = 0; i < MANY; i++)
+				want[k] += (double)(up[i] - down[i]) / (2 * h);
+			CHECK_NEAR(dab[k], want[k], 1000 * most);
+		}
+	}
+}
+
+/* As close to atan as the last two places, everywhere. */
+static void atan_is_accurate(void)
+{
+	double worst = 0;
+	for (int e = -60; e < 120; e++)
+		for (int k = 0; k < 2000; k++) {
+			real u = (real)ldexp(1 + k / 2000.0, e / 4 - 10), f;
+			find("atan")->value(1, &u, &f);
+			double want = atan((double)u);
+			worst = fmax(worst, fabs((double)f - want) / want);
+		}
+	CHECK_MSG(worst < 3 * (sizeof(real) == 8 ? 1.2e-16 : 1.2e-7), "%g", worst);
+}
+
+int main(void)
+{
+	const char *shared = getenv("WASD_SHARED");
+	char path[400], *text = NULL;
+	size_t len;
+	cJSON *all = NULL;
+	snprintf(path, sizeof path, "%s/strategies/part1.json", shared ? shared : "../shared");
+	struct wasd_json_limits limits = {(size_t)1 << 20, 32, 200000};
+	if (!wasd_file_read(path, (size_t)1 << 20, &text, &len, NULL))
+		CHECK(!wasd_json_parse(text, len, limits, &all, NULL));
+	wasd_free(text);
+	golden = wasd_json_get(all, "a_weight_compander");
+	TEST_RUN(any_values);
+	TEST_RUN(atan_is_accurate);
+	if (golden) {
+		TEST_RUN(golden_cases);
+		TEST_RUN(golden_inverse);
+		TEST_RUN(golden_identity_and_fixed_points);
+	}
+	cJSON_Delete(all);
+	TEST_END();
+}
