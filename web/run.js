@@ -5,6 +5,7 @@ import { $, busy, bytes, cards, el, isNumber, keyed, percent, rate, setText, whe
 import { call, get, jobPath } from './api.js';
 import { createChart } from './charts.js';
 import { createProfiles } from './profiles.js';
+import { createReport } from './report.js';
 import { createSpark } from './spark.js';
 import { cancel, deployable, progress, showState, stateBadge, stoppable, story, terminal, title } from './jobs.js';
 
@@ -118,7 +119,7 @@ export function createRun({ deploy, refresh, named }) {
     if (atEnd) pre.scrollTop = pre.scrollHeight;
   }
 
-  const profiles = createProfiles();
+  const profiles = createProfiles(), report = createReport();
 
   const checkpoints = $('#run-checkpoints'), asCard = cards($('table', checkpoints));
   // What a checkpoint can be downloaded as; DOM only where the run has that mode.
@@ -192,6 +193,7 @@ export function createRun({ deploy, refresh, named }) {
       section.hidden = !id;
       body.hidden = $('#run-do').hidden = !job;
       profiles.show(job?.best?.checkpoint ?? null);
+      report.show(job?.id ?? null, job?.best?.checkpoint ?? null);
       if (changed) clear();
       if (!job) {
         setText($('#run-title'), missing ? 'No such job' : 'Loading');
@@ -226,7 +228,7 @@ export function createRun({ deploy, refresh, named }) {
       if (what.includes('metric')) quietly(metrics)();
       if (what.includes('log')) quietly(showLog)();
       if (what.includes('checkpoint')) quietly(loadCheckpoints)();
-      if (what.includes('profile')) quietly(profiles.load)();
+      if (what.includes('profile')) { quietly(profiles.load)(); report.load(); }
     },
   };
 }

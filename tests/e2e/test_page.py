@@ -230,6 +230,29 @@ def curves(d, b, eyes):
         quiet(b)
 
 
+def report(d, b, eyes):
+    with case("page: what the best checkpoint gets right and wrong, in each mode and on both sets of images"):
+        job = d.client.get("/v1/jobs").json["items"][0]["id"]
+        b.run("document.querySelector('#run-report').open = true")
+        for split in ("validation", "test"):
+            b.run("const s = document.querySelector('#run-report [name=split]'); if (s.value !== arguments[0]) { s.value = arguments[0]; s.dispatchEvent(new Event('change')); }", split)
+            want = d.client.get(f"/v1/jobs/{job}/report?wait=60s&split={split}").json
+            b.wait(f"return !document.querySelector('#report-body').hidden && document.querySelector('#report-body .facts dd').textContent === '{want['images']}'", f"the report on the {split} images", 60)
+            for mode in ("dom", "aom"):
+                b.run("const s = document.querySelector('#run-report [name=mode]'); s.value = arguments[0]; s.dispatchEvent(new Event('change'))", mode)
+                of = want["modes"][mode]
+                facts = b.run("return Object.fromEntries([...document.querySelectorAll('#report-body .facts div')].map((f) => [f.children[0].textContent, f.children[1].textContent]))")
+                equal((facts["Accuracy"], facts["Loss"], facts["Calibration error"]), (f"{100 * of['accuracy']:.1f} %", f"{of['loss']:.3f}", f"{100 * of['ece']:.1f} %"), f"{split}, {mode}")
+                cells = b.run("return [...document.querySelectorAll('.confusion tbody tr')].map((r) => [...r.querySelectorAll('td')].slice(0, -1).map((c) => Number(c.textContent) || 0))")
+                equal(cells, of["confusion"], f"{split}, {mode}")
+                equal(b.run("return document.querySelectorAll('#report-body .examples li').length"), len(of["worst"]))
+        check(len(d.client.get(b.run("return document.querySelector('#report-body a').getAttribute('href')")).body) > 100, "the matrix as CSV")
+        b.wait("return [...document.querySelectorAll('#report-body .examples img')].every((i) => i.loading === 'lazy')", "its pictures")
+        eyes.look("report")
+        b.run("document.querySelector('#run-report').open = false")
+        quiet(b)
+
+
 def serving(d, b, eyes):
     with case("page: a click deploys the best checkpoint"):
         check(b.run(CLICK, "#run-do button", "Deploy best"), "the button Deploy best")
@@ -632,6 +655,7 @@ def tour(d, b, eyes):
     begin(d, b, eyes)
     submission(d, b, eyes)
     curves(d, b, eyes)
+    report(d, b, eyes)
     serving(d, b, eyes)
     small_sets(d, b)
     own_validation(d, b)
