@@ -73,7 +73,10 @@ const struct api_error_row api_errors[] = {
 	{"draining", 503, "Shutting down", "The daemon is ending and takes no new work."},
 	{"no_memory", 503, "Out of memory", "There was not enough memory for this request."},
 	{"deadline", 504, "Deadline exceeded", "The answer was not there in time."},
-	{"disk_full", 507, "Disk full", "There is too little free space to accept this."},
+	{"disk_full", 507, "Disk full",
+     "There is too little free space to accept this; the detail has the numbers. Free some, or try again later."},
+	{"quota_full", 507, "Quota full",
+     "It would take more than the setting quota_mb allows; the detail has the numbers. Delete something, or raise it."},
 	{0},
 };
 
@@ -134,8 +137,8 @@ static void send(const struct api_request *q, struct api_response *r, const stru
 		return;
 	wasd_line(r->problem, sizeof r->problem, "%s: %s", e->code, detail);
 	r->content_type = v2 ? "application/json" : "application/problem+json";
-	if (status == 503)
-		api_set_header(r, "Retry-After", "1");
+	if (status == 503 || status == 507)
+		api_set_header(r, "Retry-After", status == 503 ? "1" : "60");
 }
 
 /* Appends one entry of errors[]; false: no memory. */
@@ -187,7 +190,10 @@ static const char *const status_codes[WASD_STATUS_COUNT] = {
 void api_send_error(const struct api_request *q, struct api_response *r, const struct wasd_err *err)
 {
 	const char *code = (unsigned)err->status < WASD_STATUS_COUNT ? status_codes[err->status] : "internal";
-	send_one(q, r, api_error_find(code), err->pointer, err->msg);
+	bool full = err->status == WASD_EFULL; /* the pointer is then the reason, not a place in the request */
+	if (full && !strcmp(err->pointer, STORAGE_QUOTA_FULL))
+		code = "quota_full";
+	send_one(q, r, api_error_find(code), full ? NULL : err->pointer, err->msg);
 }
 
 void api_send_unrouted(const struct api_request *q, struct api_response *r, const char *allow)

@@ -33,6 +33,7 @@ const struct metric_row metric_rows[METRICS] = {
 	[METRIC_TRAIN_IMAGES] = {"wasd_train_images_total", METRIC_COUNTER, "Images trained in finished epochs.", {NULL}},
 	[METRIC_CHECKPOINT_BYTES] = {"wasd_checkpoint_bytes", METRIC_GAUGE, "Size of the checkpoint database.", {NULL}, .collected = true},
 	[METRIC_DISK_FREE] = {"wasd_disk_free_bytes", METRIC_GAUGE, "Free space of the data directory.", {NULL}, .collected = true},
+	[METRIC_DISK_LOW] = {"wasd_disk_low", METRIC_GAUGE, "1 while jobs pause because the disk or the quota is full, else 0.", {NULL}, .collected = true},
 	[METRIC_COMMIT] = {"wasd_sqlite_commit_seconds", METRIC_HISTOGRAM, "Time of a durable commit.", {NULL}, commit_seconds, .collected = true},
 	[METRIC_PROCESS_CPU] = {"process_cpu_seconds_total", METRIC_COUNTER, "Processor time of the daemon, without the engine's processes.", {NULL}, .collected = true},
 	[METRIC_PROCESS_RESIDENT] = {"process_resident_memory_bytes", METRIC_GAUGE, "Resident memory of the daemon.", {NULL}, .collected = true},

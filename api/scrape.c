@@ -61,6 +61,7 @@ static void set_storage(struct api_ctx *c)
 	storage_health(c->db, &h);
 	metric_set(c->metrics, METRIC_CHECKPOINT_BYTES, (double)h.ckpt_bytes, NULL);
 	metric_set(c->metrics, METRIC_DISK_FREE, (double)h.disk_free, NULL);
+	metric_set(c->metrics, METRIC_DISK_LOW, h.disk_low, NULL);
 	metric_set_histogram(c->metrics, METRIC_COMMIT, h.commit_hist, (double)h.commit_us / 1e6, NULL);
 }
 

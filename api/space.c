@@ -38,6 +38,11 @@ static cJSON *usage_json(const struct storage_usage *u)
 	api_add_int(disk, "ballast_bytes", u->ballast);
 	api_add_int(disk, "free_bytes", u->disk_free);
 	api_add_int(disk, "low_water_bytes", u->low_water);
+	cJSON *quota = api_add_take(j, "quota", u->quota ? cJSON_CreateObject() : cJSON_CreateNull());
+	if (u->quota) {
+		api_add_int(quota, "bytes", u->quota);
+		api_add_int(quota, "used_bytes", u->quota_used);
+	}
 	cJSON *jobs = api_add_take(j, "jobs", cJSON_CreateArray());
 	for (size_t i = 0; i < u->n_jobs; i++) {
 		cJSON *o = cJSON_CreateObject();

@@ -105,8 +105,10 @@ static cJSON *machine_json(const struct config *c)
 static cJSON *report(struct wasd_daemon *d)
 {
 	struct storage_health h;
+	struct storage_disk room;
 	char when[WASD_RFC3339_LEN];
 	storage_health(d->db, &h);
+	storage_disk(d->db, &room);
 	wasd_rfc3339(d->started_ms, when);
 	cJSON *o = cJSON_CreateObject();
 	cJSON_AddStringToObject(o, "version", WASD_VERSION);
@@ -123,9 +125,13 @@ static cJSON *report(struct wasd_daemon *d)
 	cJSON_AddItemToObject(o, "serving", serve_status(d->serving));
 	cJSON_AddItemToObject(o, "processes", supervisor_processes(d->sup));
 	cJSON *disk = cJSON_AddObjectToObject(o, "disk");
-	cJSON_AddNumberToObject(disk, "free_bytes", (double)h.disk_free);
-	cJSON_AddNumberToObject(disk, "low_water_bytes", (double)h.low_water);
-	cJSON_AddBoolToObject(disk, "low", h.disk_low);
+	cJSON_AddNumberToObject(disk, "free_bytes", (double)room.free);
+	cJSON_AddNumberToObject(disk, "low_water_bytes", (double)room.low_water);
+	cJSON_AddBoolToObject(disk, "low", room.low);
+	cJSON_AddStringToObject(disk, "reason", room.low ? room.reason : "");
+	cJSON_AddStringToObject(disk, "message", room.message);
+	cJSON_AddNumberToObject(disk, "quota_bytes", (double)room.quota);
+	cJSON_AddNumberToObject(disk, "quota_used_bytes", (double)room.used);
 	cJSON *st = cJSON_AddObjectToObject(o, "storage");
 	cJSON_AddBoolToObject(st, "failed", h.failed);
 	cJSON_AddStringToObject(st, "message", h.message);
@@ -181,6 +187,11 @@ static void profiles_changed(void *ctx, const char *checkpoint)
 static void profile_settled(void *ctx)
 {
 	sched_poke(((struct wasd_daemon *)ctx)->jobs);
+}
+
+static enum wasd_status space(void *ctx, uint64_t more, struct wasd_err *err)
+{
+	return storage_space(ctx, more, err);
 }
 
 /* ---- start ------------------------------------------------------------------------------------------------------- */
@@ -301,11 +312,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = estimates_create(&ec, &d->estimates, err);
 	if (s != WASD_OK)
 		return s;
-	struct convert_config cc = {.db = d->db,
-	                            .sup = d->sup,
-	                            .data_dir = c->data,
-	                            .low_water = (uint64_t)c->low_water_mb << 20,
-	                            .idle_ms = EXPORT_IDLE_MS};
+	struct convert_config cc = {.db = d->db, .sup = d->sup, .data_dir = c->data, .idle_ms = EXPORT_IDLE_MS};
 	s = convert_create(&cc, &d->convert, err);
 	if (s != WASD_OK)
 		return s;
@@ -339,8 +346,10 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	hc.min_rate = (int)c->slow_bytes_per_s;
 	hc.lim.request_ms = (int)c->request_timeout_ms;
 	hc.lim.upload_bytes = (uint64_t)c->max_upload_mb << 20;
-	hc.lim.low_water = (uint64_t)c->low_water_mb << 20;
-	struct exchange_app app = {.find = api_route_find, .handle = api_handle, .ctx = &d->api};
+	struct exchange_app app = {.find = api_route_find,
+	                           .handle = api_handle,
+	                           .ctx = &d->api,
+	                           .space = {.check = space, .ctx = d->db}};
 	return http_start(&hc, &app, d->hub, &d->http, err);
 }
 
@@ -356,7 +365,8 @@ static enum wasd_status name_tuning_file(const struct config *cfg, struct wasd_e
 
 static enum wasd_status start(struct wasd_daemon *d, struct wasd_err *err)
 {
-	struct storage_opts so = {.low_water_bytes = (uint64_t)d->cfg->low_water_mb << 20};
+	struct storage_opts so = {.low_water_bytes = (uint64_t)d->cfg->low_water_mb << 20,
+	                          .quota_bytes = (uint64_t)d->cfg->quota_mb << 20};
 	enum wasd_status s = storage_open(d->cfg->data, &so, &d->db, err);
 	if (s != WASD_OK)
 		return s;
@@ -382,7 +392,9 @@ static enum wasd_status announce(struct wasd_daemon *d, struct wasd_err *err)
 	enum wasd_status s = path ? wasd_file_write_atomic(path, line, strlen(line), err) :
 	                            wasd_fail(err, WASD_ENOMEM, "no memory");
 	wasd_free(path);
-	if (s != WASD_OK)
+	if (s == WASD_EFULL) /* only the client's default address is then missing */
+		log_line(LOG_WARN, "cannot write wasd.addr", "why=%s", LOG_Q(err->msg));
+	else if (s != WASD_OK)
 		return s;
 	printf(
 		"wasd: listening on http://%s (data %s)\n"

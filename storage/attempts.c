@@ -206,7 +206,7 @@ enum wasd_status storage_attempt_end(struct storage *s, const char *job, int64_t
 		if (strcmp(x->outcome, outcomes[i]))
 			continue;
 		struct end_args a = {job, number, x, m};
-		return write_op(s, end_tx, &a, err);
+		return urgent_op(s, end_tx, &a, err);
 	}
 	return wasd_fail(err, WASD_EINVAL, "attempt outcome %s is unknown", x->outcome);
 }

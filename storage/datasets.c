@@ -53,7 +53,7 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 		st = row_read(&dataset_type, q, a->out, err);
 	}
 	q_end(c, q);
-	if (st || a->existing || (st = storage_space(s, err)))
+	if (st || a->existing || (st = storage_space(s, 0, err)))
 		return st;
 	char id[32];
 	wasd_ulid("ds_", id);
@@ -147,6 +147,23 @@ static enum wasd_status end_tx(struct storage *s, void *ctx, struct wasd_err *er
 	return st;
 }
 
+struct waits_args {
+	const char *id, *error;
+};
+
+static enum wasd_status waits_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	const struct waits_args *a = ctx;
+	return q_run(tx_conn(s), "UPDATE datasets SET error=?2, updated_at=?3 WHERE id=?1 AND state='scanning'", err, "tti",
+	             a->id, a->error, wasd_now_ms());
+}
+
+enum wasd_status storage_dataset_waits(struct storage *s, const char *id, const char *error, struct wasd_err *err)
+{
+	struct waits_args a = {id, error};
+	return urgent_op(s, waits_tx, &a, err);
+}
+
 enum wasd_status storage_dataset_ready(struct storage *s, const char *id, const char *format, const char *digest,
                                        const char *path, const char *info, int64_t bytes, struct wasd_err *err)
 {
@@ -157,7 +174,7 @@ enum wasd_status storage_dataset_ready(struct storage *s, const char *id, const 
 enum wasd_status storage_dataset_invalid(struct storage *s, const char *id, const char *error, struct wasd_err *err)
 {
 	struct end_args a = {.id = id, .error = error ? error : "{}"};
-	return write_op(s, end_tx, &a, err);
+	return urgent_op(s, end_tx, &a, err);
 }
 
 /* ---- reading ---- */

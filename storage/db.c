@@ -30,8 +30,8 @@ enum wasd_status conn_fail(struct conn *c, const char *what, struct wasd_err *er
 		c->io_error = true;
 		break;
 	case SQLITE_IOERR:
-		if (rc == SQLITE_IOERR_NOMEM) {
-			s = WASD_ENOMEM;
+		if (rc == SQLITE_IOERR_NOMEM || rc == SQLITE_IOERR_SHMSIZE) { /* no room for the index of the log */
+			s = rc == SQLITE_IOERR_NOMEM ? WASD_ENOMEM : WASD_EFULL;
 			break;
 		} /* fall through */
 	case SQLITE_CANTOPEN:
@@ -169,7 +169,7 @@ enum wasd_status conn_checkpoint(struct conn *c, struct wasd_err *err)
 	                                   &in_log, &moved);
 	if (restart)
 		sqlite3_busy_timeout(c->db, 5000);
-	if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY && (rc & 0xff) != SQLITE_FULL)
+	if (rc != SQLITE_OK && (rc & 0xff) != SQLITE_BUSY && (rc & 0xff) != SQLITE_FULL && rc != SQLITE_IOERR_SHMSIZE)
 		return conn_fail(c, "checkpoint", err);
 	if (rc == SQLITE_OK && in_log == moved)
 		c->wal_frames = 0;

@@ -30,6 +30,7 @@ struct op {
 	storage_done_fn *done; /* asynchronous when `heap` */
 	bool heap, finished;
 	bool frees_space; /* a delete: may run again after the ballast was released */
+	bool urgent;      /* so may this one, which frees nothing but must be possible on a full disk */
 	enum wasd_status status;
 	struct wasd_err err;
 	pthread_cond_t cond; /* synchronous: signalled when finished; with writer.lock */
@@ -65,6 +66,17 @@ struct backup_state {
 	struct storage_backup now;
 };
 
+/* What disk.c remembers between two looks at the disk. */
+struct disk_state {
+	pthread_mutex_t lock;
+	bool low, told;   /* told: the last event said so */
+	uint64_t reserve; /* size of the ballast, if it was released */
+	uint64_t refused; /* the largest write that found no room since the disk was not low */
+	int64_t until_us; /* low at least until then: the disk refused a write although it reports free space */
+	bool over;        /* the quota refused a checkpoint, which would have added `growth` bytes */
+	uint64_t growth;
+};
+
 struct payload_job; /* payload.c */
 struct payloads {
 	struct conn conn;
@@ -84,6 +96,7 @@ struct storage {
 	struct readers readers;
 	struct payloads payloads;
 	struct backup_state backup;
+	struct disk_state disk;
 	storage_event_fn *on_events;
 	void *on_events_ctx;
 	atomic_bool failed, ballast; /* ballast: the file exists */
@@ -104,6 +117,7 @@ bool in_transaction(const struct storage *s);
  * is in. */
 enum wasd_status write_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 enum wasd_status delete_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
+enum wasd_status urgent_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 /* Inside a transaction: runs fn, and undoes what it did if it fails. */
 enum wasd_status tx_try(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err);
 /* The writer's connection; only inside a transaction. */
@@ -115,10 +129,22 @@ static inline struct conn *tx_conn(struct storage *s)
 enum wasd_status tx_drop_payload(struct storage *s, const char *id, struct wasd_err *err);
 void storage_mark_failed(struct storage *s, const char *message);
 
-/* ---- open.c ---- */
-bool disk_low(struct storage *s, uint64_t *free_bytes);
+/* ---- disk.c ---- */
+/* Chooses the default of the low-water mark, and makes room for the start on a full disk. Before the databases open. */
+void disk_init(struct storage *s);
+void disk_make_room(struct storage *s); /* moves the logs into the databases, if the disk is full; after they opened */
+bool disk_low(struct storage *s, uint64_t *free_bytes); /* free space is below the low-water mark */
+bool disk_scarce(struct storage *s);                    /* so it is, or was, and has not ceased to be low */
+/* A write of so many bytes found no room: the disk counts as low until there is more. */
+void disk_refused(struct storage *s, uint64_t bytes);
 bool ballast_release(struct storage *s); /* false when there was no ballast */
 void ballast_restore(struct storage *s);
+/* Room for the checkpoint of a running job, which may use the space below the low-water mark. */
+enum wasd_status ckpt_space(struct storage *s, uint64_t bytes, struct wasd_err *err);
+/* Bytes that count against the quota; 0 without one. */
+enum wasd_status quota_used(struct storage *s, uint64_t *out, struct wasd_err *err);
+/* WASD_EFULL if the transaction under way, which began with `before` used bytes, exceeds the quota. */
+enum wasd_status quota_check(struct storage *s, uint64_t before, struct wasd_err *err);
 
 /* ---- events.c ---- */
 /* Builds an object from pairs of key and value, one letter of `kinds` per pair: s text (NULL: null), o text, omitted
@@ -253,7 +279,12 @@ enum wasd_status scrub_payloads(struct conn *m, struct conn *k, atomic_bool *sto
                                 int64_t *checkpoints, int64_t *bytes, struct wasd_err *err);
 
 /* ---- space.c ---- */
-void writer_shorten(struct storage *s); /* on the writer's thread, outside of a transaction */
+struct storage_part measure_folder(struct storage *s, const char *name); /* the regular files below it */
+/* On the writer's thread, outside of a transaction; payloads_shorten on that of payloads. Before these threads start,
+ * anywhere. */
+void writer_shorten(struct storage *s);   /* moves the whole log of wasd.db and shortens both files */
+void writer_give_back(struct storage *s); /* the same, after returning unused pages */
+void payloads_shorten(struct storage *s); /* moves the whole log of ckpt.db */
 
 /* ---- copy.c: the files of a backup ---- */
 /* Copies a regular file to a new one, durably; sha256 and bytes are of what was read. stop may be NULL. */

@@ -23,6 +23,12 @@ static bool held_by_user(const struct storage_job *j)
 	return !strcmp(j->state, "held") && j->reason && !strcmp(j->reason, "user");
 }
 
+bool storage_job_paused_for_room(const struct storage_job *j)
+{
+	return one_of(j->state, "pausing", "paused", NULL) && j->reason &&
+	       one_of(j->reason, STORAGE_DISK_LOW, STORAGE_QUOTA_FULL, NULL);
+}
+
 static struct storage_move moved(const struct request_args *a, const char *to, const char *reason, const char *action)
 {
 	return (struct storage_move){.to = to,
@@ -36,9 +42,11 @@ static enum wasd_status hold_tx(struct storage *s, void *ctx, struct wasd_err *e
 {
 	struct request_args *a = ctx;
 	struct storage_job j = {0};
-	struct storage_move m = moved(a, "held", "user", "hold");
+	struct storage_move m = moved(a, "held", "user", "hold"), stay = moved(a, "paused", "user", "pause");
 	enum wasd_status st = storage_job_get(s, a->id, &j, err);
-	if (!st && !held_by_user(&j))
+	if (!st && storage_job_paused_for_room(&j))
+		st = job_move(s, a->id, &stay, err);
+	else if (!st && !held_by_user(&j))
 		st = one_of(j.state, "queued", "retry_wait", "held") ? job_move(s, a->id, &m, err) : refuse(&j, "held", err);
 	storage_job_done(&j);
 	return st;
@@ -48,7 +56,7 @@ enum wasd_status storage_job_hold(struct storage *s, const char *id, const struc
                                   struct wasd_err *err)
 {
 	struct request_args a = {id, r};
-	return write_op(s, hold_tx, &a, err);
+	return urgent_op(s, hold_tx, &a, err);
 }
 
 static enum wasd_status release_tx(struct storage *s, void *ctx, struct wasd_err *err)
@@ -73,7 +81,7 @@ enum wasd_status storage_job_release(struct storage *s, const char *id, const st
                                      struct wasd_err *err)
 {
 	struct request_args a = {id, r};
-	return write_op(s, release_tx, &a, err);
+	return urgent_op(s, release_tx, &a, err);
 }
 
 static enum wasd_status retry_tx(struct storage *s, void *ctx, struct wasd_err *err)

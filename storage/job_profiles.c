@@ -220,7 +220,7 @@ enum wasd_status storage_job_cancel(struct storage *s, const char *id, const cha
                                     struct wasd_err *err)
 {
 	struct cancel_args a = {id, reason, message};
-	return write_op(s, cancel_tx, &a, err);
+	return urgent_op(s, cancel_tx, &a, err);
 }
 
 enum wasd_status storage_job_searching(struct storage *s, int64_t *n, struct wasd_err *err)

@@ -7,7 +7,9 @@
  *     queued, held, paused, retry_wait -> cancelled;  running -> cancelling -> cancelled
  *     failed, cancelled -> queued   only by a retry on request, as a new attempt
  *
- * held -> held: held for another reason. starting -> pausing: a pause does not wait for the worker to start.
+ * held -> held, pausing -> pausing, paused -> paused: for another reason. starting -> pausing: a pause does not wait
+ * for the worker to start. A job that the daemon has paused for lack of disk space goes on by itself
+ * (server/jobs/room.c).
  *
  * A worker may die or finish while a pause, a preemption or a cancellation is under way, so those states also have
  * the exits of running, except that a cancellation always ends as cancelled. starting -> queued: the worker could
@@ -24,8 +26,8 @@ static const struct {
 	{"held", {"queued", "cancelled", "held"}},
 	{"starting", {"running", "queued", "retry_wait", "failed", "cancelling", "cancelled", "pausing"}},
 	{"running", {"completed", "pausing", "preempting", "retry_wait", "failed", "cancelling", "queued"}},
-	{"pausing", {"paused", "completed", "retry_wait", "failed", "cancelling"}},
-	{"paused", {"queued", "cancelled", "completed"}},
+	{"pausing", {"paused", "completed", "retry_wait", "failed", "cancelling", "pausing"}},
+	{"paused", {"queued", "cancelled", "completed", "paused"}},
 	{"preempting", {"queued", "completed", "retry_wait", "failed", "cancelling", "pausing"}},
 	{"retry_wait", {"queued", "failed", "cancelled", "held"}},
 	{"cancelling", {"cancelled"}},

@@ -153,7 +153,7 @@ static enum wasd_status move_tx(struct storage *s, void *ctx, struct wasd_err *e
 enum wasd_status storage_job_move(struct storage *s, const char *id, const struct storage_move *m, struct wasd_err *err)
 {
 	struct move_args a = {id, m};
-	return write_op(s, move_tx, &a, err);
+	return urgent_op(s, move_tx, &a, err);
 }
 
 /* ---- creation ---- */
@@ -237,7 +237,7 @@ enum wasd_status job_create(struct storage *s, const struct storage_job_in *in, 
 	struct conn *c = tx_conn(s);
 	struct storage_dataset d = {0};
 	enum wasd_status st;
-	if ((st = storage_space(s, err)) || (st = find_dataset(s, in, &d, err)))
+	if ((st = storage_space(s, 0, err)) || (st = find_dataset(s, in, &d, err)))
 		return st;
 	if (in->init_checkpoint) {
 		struct storage_ckpt k;

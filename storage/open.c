@@ -1,4 +1,4 @@
-/* open.c - opening and closing the store, its lock, ballast, readers and health. */
+/* open.c - opening and closing the store, its lock, readers and health. */
 #include "internal.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -8,52 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
-
-/* ---- disk space ---- */
-
-bool disk_low(struct storage *s, uint64_t *free_bytes)
-{
-	struct statvfs v;
-	uint64_t room = UINT64_MAX; /* a file system that does not report its free space is no reason to refuse */
-	if (!statvfs(s->dir, &v))
-		room = (uint64_t)v.f_bavail * v.f_frsize;
-	if (free_bytes)
-		*free_bytes = room;
-	return room < s->opts.low_water_bytes;
-}
-
-enum wasd_status storage_space(struct storage *s, struct wasd_err *err)
-{
-	uint64_t room;
-	if (!disk_low(s, &room))
-		return WASD_OK;
-	return wasd_fail(err, WASD_EFULL, "%s: %llu MiB free, %llu MiB must stay free", s->dir,
-	                 (unsigned long long)(room >> 20), (unsigned long long)(s->opts.low_water_bytes >> 20));
-}
-
-bool ballast_release(struct storage *s)
-{
-	return atomic_exchange(&s->ballast, false) && unlink(s->ballast_path) == 0;
-}
-
-/* Only if free space stays above low water with the ballast; a failure is not an error, since the ballast is only a
- * reserve. */
-void ballast_restore(struct storage *s)
-{
-	uint64_t room;
-	if (atomic_load(&s->ballast) || disk_low(s, &room) || room - s->opts.low_water_bytes < s->opts.ballast_bytes)
-		return;
-	int fd = open(s->ballast_path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (fd < 0)
-		return;
-	if (posix_fallocate(fd, 0, (off_t)s->opts.ballast_bytes))
-		unlink(s->ballast_path);
-	else
-		atomic_store(&s->ballast, true);
-	close(fd);
-}
 
 /* ---- readers ---- */
 
@@ -142,7 +97,8 @@ static enum wasd_status write_lock_text(struct storage *s, bool running, struct 
 	char text[64];
 	int n = running ? snprintf(text, sizeof text, "running %d\n", (int)getpid()) :
 	                  snprintf(text, sizeof text, "closed\n");
-	if (ftruncate(s->lock_fd, 0) || pwrite(s->lock_fd, text, (size_t)n, 0) != n || fsync(s->lock_fd))
+	/* In this order it needs no room on a full disk. */
+	if (pwrite(s->lock_fd, text, (size_t)n, 0) != n || ftruncate(s->lock_fd, n) || fsync(s->lock_fd))
 		return wasd_fail_errno(err, errno, "%s", s->lock_path);
 	return WASD_OK;
 }
@@ -245,6 +201,7 @@ static enum wasd_status make_paths(struct storage *s, const char *data_dir, stru
 static void init_locks(struct storage *s)
 {
 	pthread_mutex_init(&s->stats_lock, NULL);
+	pthread_mutex_init(&s->disk.lock, NULL);
 	pthread_mutex_init(&s->writer.lock, NULL);
 	pthread_cond_init(&s->writer.wake, NULL);
 	s->writer.tail = &s->writer.head;
@@ -263,8 +220,6 @@ static struct storage_opts with_defaults(const struct storage_opts *opts)
 	struct storage_opts o = opts ? *opts : (struct storage_opts){0};
 	if (!o.ballast_bytes)
 		o.ballast_bytes = 64 << 20;
-	if (!o.low_water_bytes)
-		o.low_water_bytes = 256 << 20;
 	if (!o.log_lines)
 		o.log_lines = 10000;
 	if (!o.event_rows)
@@ -289,11 +244,15 @@ enum wasd_status storage_open(const char *data_dir, const struct storage_opts *o
 	if (!st)
 		st = lock_dir(s, &was_running, err);
 	if (!st)
+		disk_init(s);
+	if (!st)
 		st = inspect(s, was_running, err);
 	if (!st)
 		st = open_files(s, err);
-	if (!st)
+	if (!st) {
+		disk_make_room(s);
 		st = payloads_collect(s, err);
+	}
 	if (!st)
 		st = readers_open(&s->readers, s->opts.readers, s->main_path, schema_main.file, err);
 	if (!st)
@@ -308,8 +267,6 @@ enum wasd_status storage_open(const char *data_dir, const struct storage_opts *o
 		storage_close(s);
 		return st;
 	}
-	struct stat sb;
-	atomic_store(&s->ballast, !stat(s->ballast_path, &sb) && (uint64_t)sb.st_size >= s->opts.ballast_bytes);
 	ballast_restore(s);
 	*out = s;
 	return WASD_OK;
@@ -343,6 +300,7 @@ void storage_close(struct storage *s)
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
 	pthread_mutex_destroy(&s->stats_lock);
+	pthread_mutex_destroy(&s->disk.lock);
 	pthread_mutex_destroy(&s->writer.lock);
 	pthread_cond_destroy(&s->writer.wake);
 	pthread_mutex_destroy(&s->payloads.lock);
@@ -382,7 +340,10 @@ void storage_health(struct storage *s, struct storage_health *out)
 	pthread_mutex_unlock(&s->stats_lock);
 	h.failed = atomic_load(&s->failed);
 	h.low_water = s->opts.low_water_bytes;
-	h.disk_low = disk_low(s, &h.disk_free);
+	struct storage_disk d;
+	storage_disk(s, &d);
+	h.disk_low = d.low;
+	h.disk_free = d.free;
 	h.db_bytes = file_bytes(s->main_path, "");
 	h.wal_bytes = file_bytes(s->main_path, "-wal");
 	h.ckpt_bytes = file_bytes(s->ckpt_path, "");

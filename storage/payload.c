@@ -89,6 +89,8 @@ static enum wasd_status write_payload(struct storage *s, const char *id, const s
 			st = conn_checkpoint(c, err);
 		n = to;
 	} while (n < chunks && !st);
+	if (st == WASD_EFULL)
+		disk_refused(s, in->bytes);
 	if (c->io_error)
 		storage_mark_failed(s, err->msg);
 	else if (st)
@@ -113,7 +115,7 @@ static enum wasd_status store(struct storage *s, const struct storage_ckpt_in *i
 	struct conn *c = read_begin(s);
 	st = in->job ? job_fence(c, in->job, in->attempt, err) : WASD_OK;
 	read_end(s, c);
-	if (st || (st = storage_space(s, err)))
+	if (st || (st = in->job ? ckpt_space(s, in->bytes, err) : storage_space(s, in->bytes, err)))
 		return st;
 	wasd_ulid("ckpt_", id);
 	if ((st = write_payload(s, id, in, err)))
@@ -133,8 +135,11 @@ static void vacuum_some(struct storage *s)
 	int64_t free_pages = 0;
 	if (conn_int(c, "PRAGMA freelist_count", &free_pages, NULL))
 		return;
-	if (free_pages * schema_ckpt.page_size > VACUUM_ABOVE || (free_pages && disk_low(s, NULL)))
+	bool scarce = disk_scarce(s);
+	if (free_pages * schema_ckpt.page_size > VACUUM_ABOVE || (free_pages && scarce))
 		conn_exec(c, "PRAGMA incremental_vacuum", NULL);
+	if (scarce)
+		payloads_shorten(s);
 }
 
 static void free_job(struct payload_job *j)

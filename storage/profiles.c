@@ -227,7 +227,7 @@ static enum wasd_status check_begin(struct storage *s, const struct storage_prof
 	if (!st && n >= STORAGE_PROFILES_MAX)
 		st = wasd_fail(err, WASD_ESTATE, "checkpoint %s has %lld profiles, which is the most; delete one of them",
 		               in->checkpoint, (long long)n);
-	return st ? st : storage_space(s, err);
+	return st ? st : storage_space(s, 0, err);
 }
 
 /* Handles a repeated request: a failed profile starts again; for any other the request must equal the earlier one. */

@@ -51,6 +51,29 @@ static enum wasd_status for_sweep(struct conn *c, const char *job, bool *yes, st
 	return st;
 }
 
+/* A pause for lack of room stays one, which ends by itself. */
+static enum wasd_status put_back(struct storage *s, const struct storage_recovered *r, struct wasd_err *err)
+{
+	struct storage_job j = {0};
+	bool sweeps = false;
+	enum wasd_status st = storage_job_get(s, r->job, &j, err);
+	if (!st)
+		st = for_sweep(tx_conn(s), r->job, &sweeps, err);
+	struct storage_move m = {.to = r->to,
+	                         .reason = sweeps                     ? "sweep" :
+	                                   strcmp(r->to, "cancelled") ? "interrupted" :
+	                                                                "user",
+	                         .message = "the daemon ended while it was active"};
+	if (!st && storage_job_paused_for_room(&j)) {
+		m.reason = j.reason;
+		m.message = j.message;
+	}
+	if (!st)
+		st = job_move(s, r->job, &m, err);
+	storage_job_done(&j);
+	return st;
+}
+
 static enum wasd_status invalidate_scans(struct storage *s, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
@@ -74,6 +97,7 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 {
 	struct storage_recovered_list *l = ctx;
 	struct conn *c = tx_conn(s);
+	storage_recovered_list_done(l); /* in case this runs a second time */
 	const int64_t now = wasd_now_ms(), week = INT64_C(7) * 24 * 3600 * 1000;
 	enum wasd_status st = find_interrupted(c, l, err);
 	if (!st)
@@ -81,20 +105,8 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 			c,
 			"UPDATE attempts SET ended_at=?1, outcome='interrupted', exit_reason='the daemon ended' WHERE ended_at IS NULL",
 			err, "i", now);
-	for (size_t i = 0; i < l->n && !st; i++) {
-		const char *to = l->items[i].to;
-		bool sweeps = false;
-		st = for_sweep(c, l->items[i].job, &sweeps, err);
-		if (st)
-			break;
-		st = job_move(s, l->items[i].job,
-		              &(struct storage_move){.to = to,
-		                                     .reason = sweeps                  ? "sweep" :
-		                                               strcmp(to, "cancelled") ? "interrupted" :
-		                                                                         "user",
-		                                     .message = "the daemon ended while it was active"},
-		              err);
-	}
+	for (size_t i = 0; i < l->n && !st; i++)
+		st = put_back(s, &l->items[i], err);
 	if (!st)
 		st = invalidate_scans(s, err);
 	if (!st)
@@ -177,7 +189,7 @@ static enum wasd_status verify_resume_points(struct storage *s, struct wasd_err 
 enum wasd_status storage_recover(struct storage *s, struct storage_recovered_list *out, struct wasd_err *err)
 {
 	struct storage_recovered_list l = {0};
-	enum wasd_status st = write_op(s, recover_tx, &l, err);
+	enum wasd_status st = urgent_op(s, recover_tx, &l, err);
 	if (!st)
 		st = verify_resume_points(s, err);
 	if (st || !out)

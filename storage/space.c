@@ -42,7 +42,7 @@ static void measure(const char *path, struct storage_part *sum)
 		closedir(d);
 }
 
-static struct storage_part measure_folder(struct storage *s, const char *name)
+struct storage_part measure_folder(struct storage *s, const char *name)
 {
 	struct storage_part sum = {0};
 	char *path = wasd_asprintf("%s/%s", s->dir, name);
@@ -157,9 +157,11 @@ enum wasd_status storage_usage(struct storage *s, int64_t top, struct storage_us
 	u.ckpt_wal = file_bytes(s->ckpt_path, "-wal");
 	u.ballast = file_bytes(s->ballast_path, "");
 	u.low_water = (int64_t)s->opts.low_water_bytes;
-	uint64_t room;
-	disk_low(s, &room);
-	u.disk_free = room > INT64_MAX ? 0 : (int64_t)room;
+	struct storage_disk d;
+	storage_disk(s, &d);
+	u.disk_free = d.free > INT64_MAX ? 0 : (int64_t)d.free;
+	u.quota = (int64_t)d.quota;
+	u.quota_used = (int64_t)d.used;
 	*out = u;
 	return WASD_OK;
 }
@@ -239,7 +241,7 @@ static enum wasd_status shorten(struct conn *c, struct wasd_err *err)
 	sqlite3_busy_timeout(c->db, 5000);
 	if (rc == SQLITE_OK)
 		c->wal_frames = 0;
-	return rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_FULL ?
+	return rc == SQLITE_OK || (rc & 0xff) == SQLITE_BUSY || (rc & 0xff) == SQLITE_FULL || rc == SQLITE_IOERR_SHMSIZE ?
 	           WASD_OK :
 	           conn_fail(c, "checkpoint", err);
 }
@@ -294,6 +296,20 @@ void writer_shorten(struct storage *s)
 {
 	struct wasd_err err;
 	if (!atomic_load(&s->failed) && shorten(&s->writer.conn, &err))
+		storage_mark_failed(s, err.msg);
+}
+
+void writer_give_back(struct storage *s)
+{
+	/* If this fails, later writes reuse the pages. */
+	conn_exec(&s->writer.conn, "PRAGMA incremental_vacuum", NULL);
+	writer_shorten(s);
+}
+
+void payloads_shorten(struct storage *s)
+{
+	struct wasd_err err;
+	if (!atomic_load(&s->failed) && shorten(&s->payloads.conn, &err))
 		storage_mark_failed(s, err.msg);
 }
 

@@ -31,7 +31,9 @@ struct storage;
 
 struct storage_opts {       /* zero = the default in brackets */
 	uint64_t ballast_bytes; /* size of a file that is deleted when the disk is full, so that deletes can run [64 MiB] */
-	uint64_t low_water_bytes; /* with less free space, jobs, datasets and checkpoints are refused [256 MiB] */
+	uint64_t low_water_bytes; /* with less free space, new work is refused and running jobs are to pause
+	                             [1 % of the file system, 256 MiB to 4 GiB] */
+	uint64_t quota_bytes;     /* limit of what is stored, see struct storage_disk [none] */
 	int64_t log_lines;        /* limit per job [10,000] */
 	int64_t event_rows;       /* limit in total [100,000] */
 	unsigned readers;         /* read-only connections [4] */
@@ -61,8 +63,27 @@ void storage_health(struct storage *s, struct storage_health *out);
 bool storage_failed(struct storage *s); /* only the flag; cheap */
 /* Runs PRAGMA integrity_check (full) or quick_check on both databases. WASD_ECORRUPT with the first error found. */
 enum wasd_status storage_check(struct storage *s, bool full, struct wasd_err *err);
-/* WASD_EFULL with the numbers when free space is below the low-water mark. */
-enum wasd_status storage_space(struct storage *s, struct wasd_err *err);
+
+/* Room in the data directory. It becomes low when free space falls below the low-water mark or a write found no room,
+ * and stays low until there is noticeably more. The quota counts datasets, checkpoints and modes, blobs, exports,
+ * staged uploads, backups in the data directory and the used pages of wasd.db. */
+struct storage_disk {
+	bool low;
+	const char *reason; /* when low: "disk_low" or "quota_full"; else NULL */
+	char message[256];  /* when low: the numbers, and what to do */
+	uint64_t free, low_water;
+	uint64_t quota, used; /* 0: no quota */
+};
+#define STORAGE_DISK_LOW "disk_low"
+#define STORAGE_QUOTA_FULL "quota_full"
+void storage_disk(struct storage *s, struct storage_disk *out);
+/* The same; stores an event "system.disk" when it has become low or has ceased to be, and makes the ballast again. To
+ * be called about once a second. *changed: such an event was stored. */
+void storage_disk_watch(struct storage *s, struct storage_disk *out, bool *changed);
+/* Is there room for `need` more bytes of new work? WASD_EFULL with the numbers; err->pointer is the reason. */
+enum wasd_status storage_space(struct storage *s, uint64_t need, struct wasd_err *err);
+/* Tells that a write of so many bytes outside of the store found no room. */
+void storage_disk_refused(struct storage *s, uint64_t bytes);
 
 /* ---- transactions ------------------------------------------------------------------------ */
 
@@ -147,6 +168,8 @@ enum wasd_status storage_dataset_ready(struct storage *s, const char *id, const 
                                        const char *path, const char *info, int64_t bytes, struct wasd_err *err);
 /* scanning -> invalid; error is JSON ({"code","message","file"}). */
 enum wasd_status storage_dataset_invalid(struct storage *s, const char *id, const char *error, struct wasd_err *err);
+/* Says in the row why the scan does not go on now; error as above, NULL: it goes on. */
+enum wasd_status storage_dataset_waits(struct storage *s, const char *id, const char *error, struct wasd_err *err);
 /* version 0: the latest that is ready, else the latest that is not deleted. A deleted version is found only by its
  * number. */
 enum wasd_status storage_dataset_get(struct storage *s, const char *name, int64_t version, struct storage_dataset *out,
@@ -322,7 +345,10 @@ enum wasd_status storage_job_move(struct storage *s, const char *id, const struc
 struct storage_request {
 	const char *actor, *reason; /* reason: the user's text or NULL */
 };
-/* queued, retry_wait -> held, reason "user". A job held for another reason is then held for this one. */
+/* Is it paused, or pausing, because the disk or the quota was full? */
+bool storage_job_paused_for_room(const struct storage_job *j);
+/* queued, retry_wait -> held, reason "user". A job held for another reason is then held for this one; a job paused for
+ * lack of room is then paused by the user. */
 enum wasd_status storage_job_hold(struct storage *s, const char *id, const struct storage_request *r,
                                   struct wasd_err *err);
 /* held (by a user), paused -> queued. */
@@ -1037,6 +1063,7 @@ struct storage_usage {
 	struct storage_part blobs, exports, staging, backups;               /* files */
 	int64_t db_bytes, db_wal, db_free, ckpt_bytes, ckpt_wal, ckpt_free; /* files; free: unused pages inside them */
 	int64_t ballast, disk_free, low_water;
+	int64_t quota, quota_used;      /* 0: no quota */
 	struct storage_job_bytes *jobs; /* those with the most bytes, most first */
 	size_t n_jobs;
 };

@@ -254,7 +254,7 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 	if (in->idempotency_key && ((st = known_key(s, a, err)) || a->existing))
 		return st;
 	wasd_ulid("swp_", id);
-	if ((st = storage_space(s, err)) || (st = put_rows(s, in, id, now, err)))
+	if ((st = storage_space(s, 0, err)) || (st = put_rows(s, in, id, now, err)))
 		return st;
 	if (in->idempotency_key)
 		st = q_run(tx_conn(s),

@@ -121,6 +121,8 @@ static void finish(struct storage *s, struct op *o)
 			memcpy(s->stats.message, o->err.msg, sizeof s->stats.message);
 		pthread_mutex_unlock(&s->stats_lock);
 	}
+	if (o->status == WASD_EFULL && !*o->err.pointer)
+		disk_refused(s, 0);
 	if (o->heap) {
 		if (o->done)
 			o->done(o->ctx, o->status, &o->err);
@@ -191,11 +193,11 @@ static void after_commit(struct storage *s)
 	w->last_event = 0;
 }
 
-/* A delete that failed on a full disk runs again after the ballast is released. */
+/* A delete or an urgent op that failed on a full disk runs again after the ballast is released. */
 static void retry_with_ballast(struct storage *s, struct op *done)
 {
 	for (struct op *o = done; o; o = o->next) {
-		if (o->status != WASD_EFULL || !o->frees_space || !ballast_release(s))
+		if (o->status != WASD_EFULL || !(o->frees_space || o->urgent) || !ballast_release(s))
 			continue;
 		struct op *rest = o->next, *alone = o;
 		o->next = NULL;
@@ -224,8 +226,8 @@ static void serve(struct storage *s, struct op *list)
 			freed |= done->frees_space && !done->status;
 			finish(s, done);
 		}
-		if (freed && disk_low(s, NULL))
-			conn_exec(&w->conn, "PRAGMA incremental_vacuum", NULL); /* if this fails, later writes reuse the pages */
+		if (freed && disk_scarce(s))
+			writer_give_back(s);
 		if (freed)
 			ballast_restore(s);
 		struct wasd_err err;
@@ -295,7 +297,9 @@ static void enqueue(struct writer *w, struct op *o)
 	pthread_cond_signal(&w->wake);
 }
 
-static enum wasd_status run_op(struct storage *s, storage_tx_fn *fn, void *ctx, bool frees_space, struct wasd_err *err)
+enum op_kind { OP_WRITE, OP_DELETE, OP_URGENT };
+
+static enum wasd_status run_op(struct storage *s, storage_tx_fn *fn, void *ctx, enum op_kind kind, struct wasd_err *err)
 {
 	if (in_transaction(s))
 		return tx_try(s, fn, ctx, err);
@@ -303,7 +307,7 @@ static enum wasd_status run_op(struct storage *s, storage_tx_fn *fn, void *ctx, 
 		return wasd_fail(err, WASD_EINTERNAL,
 		                 "a callback on the writer's thread must not wait for a write"); /* it would wait for itself */
 	struct writer *w = &s->writer;
-	struct op o = {.fn = fn, .ctx = ctx, .frees_space = frees_space};
+	struct op o = {.fn = fn, .ctx = ctx, .frees_space = kind == OP_DELETE, .urgent = kind == OP_URGENT};
 	pthread_cond_init(&o.cond, NULL);
 	pthread_mutex_lock(&w->lock);
 	enqueue(w, &o);
@@ -320,15 +324,19 @@ static enum wasd_status run_op(struct storage *s, storage_tx_fn *fn, void *ctx, 
 
 enum wasd_status write_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
 {
-	return run_op(s, fn, ctx, false, err);
+	return run_op(s, fn, ctx, OP_WRITE, err);
 }
 enum wasd_status delete_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
 {
-	return run_op(s, fn, ctx, true, err);
+	return run_op(s, fn, ctx, OP_DELETE, err);
+}
+enum wasd_status urgent_op(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
+{
+	return run_op(s, fn, ctx, OP_URGENT, err);
 }
 enum wasd_status storage_tx(struct storage *s, storage_tx_fn *fn, void *ctx, struct wasd_err *err)
 {
-	return run_op(s, fn, ctx, false, err);
+	return run_op(s, fn, ctx, OP_WRITE, err);
 }
 
 void storage_tx_async(struct storage *s, storage_tx_fn *fn, void *ctx, storage_done_fn *done)

@@ -38,6 +38,14 @@ async function load(name, path) {
     else throw e;
   }
 }
+// Says that jobs pause for lack of room.
+async function loadDisk() {
+  try {
+    const { disk } = await get('/v1/system');
+    setText($('#disk'), disk.low ? `Jobs are paused and new work is refused: ${disk.message}.` : '');
+    $('#disk').hidden = !disk.low;
+  } catch { /* the lists report what is wrong */ }
+}
 const loaders = {
   jobs: () => load('jobs', `/v1/jobs?limit=${state.shown}&sort=-created_at`).then(loadNamed),
   sweeps: () => load('sweeps', '/v1/sweeps?limit=20'),
@@ -185,6 +193,7 @@ function onEvent({ type, data }) {
   }
   else if (topic === 'dataset') soon(['datasets']);
   else if (topic === 'sweep') soon(['sweeps']);
+  else if (topic === 'system') loadDisk();
   else soon(Object.keys(loaders), everything);
 }
 
@@ -202,10 +211,13 @@ function poll(turn = 0) {
 document.addEventListener('visibilitychange', () => soon(Object.keys(loaders), everything));
 
 get('/v2').then((v) => setText($('#version'), `${v.name ?? 'wasd'} ${v.version ?? ''}`), () => {});
-events('/v1/events?topics=jobs,sweeps,deployments,datasets,checkpoints', onEvent, (is) => {
+events('/v1/events?topics=jobs,sweeps,deployments,datasets,checkpoints,system', onEvent, (is) => {
   const was = state.live;
   state.live = is === 'live';
   drawLink();
-  if (state.live && !was) soon(Object.keys(loaders), everything);
+  if (state.live && !was) {
+    soon(Object.keys(loaders), everything);
+    loadDisk();
+  }
 });
 refresh().catch((e) => toast(e.message, true)).finally(poll);

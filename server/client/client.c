@@ -196,6 +196,8 @@ static void print_status(const cJSON *o)
 	wasd_json_num(o, "uptime_s", &up);
 	printf("wasd %s, up %.0f s, %.0f of %.0f workers busy, %.1f GiB free, data in %s\n", client_text(o, "version"), up,
 	       busy, total, free_bytes / (1 << 30), client_text(o, "data_dir"));
+	if (*client_text(disk, "message"))
+		printf("%s: %s\n", client_text(disk, "reason"), client_text(disk, "message"));
 }
 
 static void print_deployments(const cJSON *o)

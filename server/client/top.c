@@ -91,10 +91,14 @@ static void print(const cJSON *all)
 	char busy[CLIENT_NUMBER], total[CLIENT_NUMBER], disk[CLIENT_NUMBER], up[32];
 	double up_s = 0;
 	wasd_json_num(system, "uptime_s", &up_s);
-	printf("wasd %s, up %s, %s of %s workers busy, %s GiB free\n\n", client_text(system, "version"),
+	printf("wasd %s, up %s, %s of %s workers busy, %s GiB free\n", client_text(system, "version"),
 	       view_duration(up_s, up), client_number(workers, "busy", 1, 0, busy),
 	       client_number(workers, "total", 1, 0, total),
 	       client_number(wasd_json_get(system, "disk"), "free_bytes", 1.0 / (1 << 30), 1, disk));
+	if (*client_text(wasd_json_get(system, "disk"), "message"))
+		printf("%s: %s\n", client_text(wasd_json_get(system, "disk"), "reason"),
+		       client_text(wasd_json_get(system, "disk"), "message"));
+	printf("\n");
 	printf("%-24s %-11s %10s %9s %13s %6s %6s %6s %8s  %s\n", "JOB", "STATE", "EPOCH", "IMAGES/S", "LEFT", "AOM %",
 	       "DOM %", "CPU %", "MIB", "PHASE");
 	cJSON_ArrayForEach(o, jobs)

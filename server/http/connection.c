@@ -603,7 +603,6 @@ void http_config_default(struct http_config *c)
 		.lim = {.json_bytes = 256 << 10,
 	            .bulk_bytes = 16 << 20,
 	            .upload_bytes = 2ull << 30,
-	            .low_water = 256 << 20,
 	            .request_ms = 30000,
 	            .hold_ms = 120000},
 	};

@@ -1,6 +1,5 @@
 #include "http/exchange.h"
 
-#include "disk.h"
 #include "http/assets.h"
 #include "metrics.h"
 
@@ -347,11 +346,10 @@ static bool body_rules(struct exchange *x)
 	if (kind != API_BODY_UPLOAD || !has)
 		return false;
 	struct wasd_err err;
-	if (disk_free(x->env->staging) < lim->low_water + x->framing.length) {
-		wasd_fail(&err, WASD_EFULL, "the disk of the data directory has no room for this upload");
+	const struct upload_space space = x->env->app.space;
+	if (space.check && space.check(space.ctx, x->framing.length, &err) != WASD_OK)
 		return refuse_err(x, &err);
-	}
-	if (stage_create(x->env->staging, x->body_limit, lim->low_water, &x->stage, &err) != WASD_OK)
+	if (stage_create(x->env->staging, x->body_limit, space, &x->stage, &err) != WASD_OK)
 		return refuse_err(x, &err);
 	return false;
 }

@@ -27,10 +27,11 @@ struct exchange_app {
 	enum api_result (*handle)(struct api_ctx *c, const struct api_route *rt, const struct api_request *q,
 	                          struct api_response *r);
 	struct api_ctx *ctx;
+	struct upload_space space; /* room for uploads */
 };
 
 struct exchange_limits {
-	uint64_t json_bytes, bulk_bytes, upload_bytes, low_water;
+	uint64_t json_bytes, bulk_bytes, upload_bytes;
 	int request_ms; /* a handler's deadline */
 	int hold_ms;    /* the longest time that API_AGAIN may hold a request */
 };

@@ -1,5 +1,4 @@
 #include "http/upload.h"
-#include "disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,12 +9,13 @@ struct stage {
 	int fd;
 	bool keep;
 	char *path;
-	uint64_t bytes, max, low_water, checked;
+	uint64_t bytes, max, checked;
+	struct upload_space space;
 	struct wasd_sha256 *sha;
 	struct wasd_err failed;
 };
 
-enum wasd_status stage_create(const char *dir, uint64_t max, uint64_t low_water, struct stage **out,
+enum wasd_status stage_create(const char *dir, uint64_t max, struct upload_space space, struct stage **out,
                               struct wasd_err *err)
 {
 	char id[WASD_ULID_LEN + 8];
@@ -25,7 +25,7 @@ enum wasd_status stage_create(const char *dir, uint64_t max, uint64_t low_water,
 		return wasd_fail(err, WASD_ENOMEM, "no memory for an upload");
 	s->fd = -1;
 	s->max = max;
-	s->low_water = low_water;
+	s->space = space;
 	s->path = wasd_asprintf("%s/%s", dir, id);
 	s->sha = wasd_sha256_create();
 	if (!s->path || !s->sha) {
@@ -43,22 +43,27 @@ enum wasd_status stage_create(const char *dir, uint64_t max, uint64_t low_water,
 	return WASD_OK;
 }
 
+/* Sets s->failed if there is no room for n more bytes; looks only every 16 MiB. */
+static void check_room(struct stage *s, size_t n)
+{
+	if (s->bytes + n - s->checked <= (16u << 20))
+		return;
+	s->checked = s->bytes + n;
+	if (s->space.check)
+		s->space.check(s->space.ctx, n, &s->failed);
+}
+
 enum wasd_status stage_write(struct stage *s, const void *p, size_t n, struct wasd_err *err)
 {
-	if (!s->failed.status) {
-		if (s->bytes + n > s->max)
-			wasd_fail(&s->failed, WASD_ETOOBIG, "the upload is larger than the limit of %llu bytes",
-			          (unsigned long long)s->max);
-		else if (s->bytes + n - s->checked > (16u << 20) && disk_free(s->path) < s->low_water)
-			wasd_fail(&s->failed, WASD_EFULL, "less than %llu MiB of disk space is free",
-			          (unsigned long long)(s->low_water >> 20));
-		else if (wasd_write_full(s->fd, p, n, &s->failed) == WASD_OK) {
-			if (s->bytes + n - s->checked > (16u << 20))
-				s->checked = s->bytes + n;
-			wasd_sha256_update(s->sha, p, n);
-			s->bytes += n;
-			return WASD_OK;
-		}
+	if (!s->failed.status && s->bytes + n > s->max)
+		wasd_fail(&s->failed, WASD_ETOOBIG, "the upload is larger than the limit of %llu bytes",
+		          (unsigned long long)s->max);
+	if (!s->failed.status)
+		check_room(s, n);
+	if (!s->failed.status && wasd_write_full(s->fd, p, n, &s->failed) == WASD_OK) {
+		wasd_sha256_update(s->sha, p, n);
+		s->bytes += n;
+		return WASD_OK;
 	}
 	if (err)
 		*err = s->failed;

@@ -6,8 +6,15 @@
 #include "api.h"
 
 struct stage;
-/* Creates a file in dir. max: its largest size in bytes. low_water: bytes of the file system that must stay free. */
-enum wasd_status stage_create(const char *dir, uint64_t max, uint64_t low_water, struct stage **out,
+/* Asked before an upload and every 16 MiB of it whether there is room for more bytes; WASD_EFULL if not. A NULL check
+ * allows everything. */
+struct upload_space {
+	enum wasd_status (*check)(void *ctx, uint64_t more, struct wasd_err *err);
+	void *ctx;
+};
+
+/* Creates a file in dir. max: its largest size in bytes. */
+enum wasd_status stage_create(const char *dir, uint64_t max, struct upload_space space, struct stage **out,
                               struct wasd_err *err);
 /* After a failure every later call returns the same status. */
 enum wasd_status stage_write(struct stage *s, const void *p, size_t n, struct wasd_err *err);

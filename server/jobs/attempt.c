@@ -236,6 +236,7 @@ void attempt_stop(struct attempt *a, enum attempt_stop why)
 	static const char *const before[] = {
 		[STOP_PREEMPT] = "preempted before it began",
 		[STOP_DRAIN] = "the daemon is stopping",
+		[STOP_ROOM] = "paused for lack of room before it began",
 		[STOP_PAUSE] = "paused before it began",
 		[STOP_CANCEL] = "cancelled before it began",
 	};
@@ -300,6 +301,15 @@ static void after_failure(struct attempt *a, struct storage_move *m)
 	storage_job_done(&job);
 }
 
+static void outcome_paused(struct attempt *a, struct storage_exit *x, struct storage_move *m)
+{
+	x->outcome = "paused";
+	m->to = "paused";
+	m->reason = a->stop == STOP_ROOM ? a->room : a->pause_reason;
+	m->message = a->stop == STOP_ROOM ? a->room_why : NULL;
+	m->retry_at = 0;
+}
+
 /* The outcome and the next state of an attempt that has ended. */
 static void outcome(struct attempt *a, struct storage_exit *x, struct storage_move *m)
 {
@@ -335,22 +345,16 @@ static void outcome(struct attempt *a, struct storage_exit *x, struct storage_mo
 		m->to = "queued";
 		m->reason = "preempted";
 		m->message = "a job of higher priority took its worker; the job goes on from its last checkpoint";
-	} else if (a->stop == STOP_PAUSE && !why_failed(a, "reason")) {
-		x->outcome = "paused";
-		m->to = "paused";
-		m->reason = a->pause_reason;
+	} else if ((a->stop == STOP_PAUSE || a->stop == STOP_ROOM) && !why_failed(a, "reason")) {
+		outcome_paused(a, x, m);
 	} else {
 		x->outcome = "failed";
 		if (why_failed(a, "message"))
 			x->exit_reason = why_failed(a, "message");
 		m->message = x->exit_reason;
 		after_failure(a, m);
-		if (a->stop == STOP_PAUSE && !strcmp(m->to, "retry_wait")) { /* not before it is resumed */
-			x->outcome = "paused";
-			m->to = "paused";
-			m->reason = a->pause_reason;
-			m->retry_at = 0;
-		}
+		if ((a->stop == STOP_PAUSE || a->stop == STOP_ROOM) && !strcmp(m->to, "retry_wait"))
+			outcome_paused(a, x, m); /* not before it is resumed */
 	}
 }
 
@@ -382,8 +386,11 @@ static bool close_rows(struct attempt *a)
 	a->closing = true;
 	attempt_flush_logs(a);
 	struct wasd_err err = {0};
-	enum wasd_status s = ready ? storage_attempt_end(a->jobs->cfg.db, a->id, a->number, &x, &m, &err) :
-	                             wasd_fail(&err, WASD_ENOMEM, "no memory for its profiles");
+	enum wasd_status s = ready ? WASD_OK : wasd_fail(&err, WASD_ENOMEM, "no memory for its profiles");
+	if (s == WASD_OK && a->stop == STOP_ROOM)
+		s = attempt_show_no_room(a, &err);
+	if (s == WASD_OK || s == WASD_ESTATE)
+		s = storage_attempt_end(a->jobs->cfg.db, a->id, a->number, &x, &m, &err);
 	log_about(a->id, s == WASD_OK ? LOG_INFO : LOG_ERROR,
 	          s == WASD_OK ? "job attempt over" : "job attempt could not be closed",
 	          "job=%s attempt=%lld to=%s reason=%s exit=%s %s%s", a->id, (long long)a->number, m.to,

@@ -21,6 +21,7 @@ enum attempt_stop {
 	STOP_NONE,
 	STOP_PREEMPT, /* its worker is for a job of higher priority */
 	STOP_DRAIN,   /* the daemon is stopping */
+	STOP_ROOM,    /* the disk or the quota is full */
 	STOP_PAUSE,
 	STOP_CANCEL,
 };
@@ -43,7 +44,10 @@ struct attempt {
 	enum attempt_stop stop;
 	char cancel_reason[64];
 	const char *pause_reason; /* "user" or "sweep" */
-	char *build;              /* fingerprint of the engine, JSON */
+	const char *room;         /* STOP_ROOM: the reason of the pause, and the sentence */
+	char room_why[256];
+	bool room_shown; /* the job's row is pausing for it */
+	char *build;     /* fingerprint of the engine, JSON */
 	/* owned by the loader thread while `loading` */
 	struct pool_job load_job;
 	struct sup_post load_post;
@@ -84,6 +88,7 @@ struct sched {
 	int n_running;
 	int64_t n_searching; /* running jobs that only wait for their profiles: a search occupies a worker. Under lock */
 	bool draining;
+	struct storage_disk room;                /* at the last tick. Under lock */
 	char blocked[200];                       /* why the head of the queue does not start; "" = it will. Under lock */
 	int64_t blocked_until_us, next_retry_us; /* [S] */
 	_Atomic bool poked;
@@ -120,6 +125,11 @@ bool attempt_wanted(const struct attempt *a,
 void wanted_done(struct wanted *w);
 /* control.c. [S] Stops a job that has a worker, or waits for its profiles, since its sweep is being stopped. */
 void control_stop(struct sched *j, const struct storage_sweep_order *o);
+/* room.c. [S] */
+void room_watch(struct sched *j); /* at every tick: pauses jobs when the disk is low, and resumes them */
+/* Pauses the attempt for lack of room: reason STORAGE_DISK_LOW or STORAGE_QUOTA_FULL. */
+void attempt_no_room(struct attempt *a, const char *reason, const char *why);
+enum wasd_status attempt_show_no_room(struct attempt *a, struct wasd_err *err); /* moves its row to pausing */
 /* scheduler.c. [S] */
 void schedule(struct sched *j);
 

@@ -25,7 +25,10 @@ void attempt_flush_logs(struct attempt *a)
 		snprintf(note, sizeof note, "%d more lines came too fast and were dropped", a->dropped);
 		in[n++] = (struct storage_log_in){0, "warn", note};
 	}
-	if (storage_log_add(a->jobs->cfg.db, a->id, a->number, in, n, NULL) == WASD_OK) {
+	enum wasd_status s = storage_log_add(a->jobs->cfg.db, a->id, a->number, in, n, NULL);
+	if (s == WASD_EFULL && !a->closing)
+		return; /* tried again at the next tick */
+	if (s == WASD_OK) {
 		cJSON *e = cJSON_CreateObject(), *lines = cJSON_AddArrayToObject(e, "lines");
 		cJSON_AddStringToObject(e, "job", a->id);
 		cJSON_AddNumberToObject(e, "attempt", (double)a->number);
@@ -107,11 +110,14 @@ static void acknowledge(struct attempt *a, uint32_t seq)
 	task_send(&a->task, wasd_message("ack", "seq:i", (int64_t)seq), "cannot send it an acknowledgement");
 }
 
-/* Storage refused data from the process, which therefore cannot continue. */
+/* Storage refused data from the process, which therefore cannot continue. Without room the job pauses; it repeats the
+ * work since its last checkpoint. */
 static void refused(struct attempt *a, const char *what, const struct wasd_err *err)
 {
 	char why[170];
 	wasd_line(why, sizeof why, "%s could not be stored: %s", what, err->msg);
+	if (err->status == WASD_EFULL)
+		attempt_no_room(a, err->pointer, err->msg);
 	task_kill(&a->task, why);
 }
 

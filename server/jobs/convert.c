@@ -5,7 +5,6 @@
  * idle_ms. A reader holds a descriptor, so a file may be unlinked at any time. The directory is emptied at start. */
 #include "jobs/convert.h"
 
-#include "disk.h"
 #include "jobs/blobs.h"
 #include "process/helper.h"
 #include "log.h"
@@ -124,14 +123,6 @@ static void convert_tick(void *ctx)
 
 /* ---- converting -------------------------------------------------------------------------------------------------- */
 
-static enum wasd_status room(struct convert *c, struct wasd_err *err)
-{
-	if (disk_free(c->dir) >= c->cfg.low_water)
-		return WASD_OK;
-	return wasd_fail(err, WASD_EFULL, "less than %llu MiB of disk space is free",
-	                 (unsigned long long)(c->cfg.low_water >> 20));
-}
-
 /* profile: id of the mode's profile, NULL for aom and dom. */
 static enum wasd_status ask(struct convert *c, const char *checkpoint, const char *profile, const char *format,
                             const char *mode, const char *path, int64_t deadline_us, struct api_call *call,
@@ -157,7 +148,7 @@ static enum wasd_status make(struct convert *c, const char *name, const char *ch
 	struct api_call call = {0};
 	const char *sha = "";
 	int64_t bytes = 0;
-	enum wasd_status s = room(c, err);
+	enum wasd_status s = storage_space(c->cfg.db, 0, err);
 	if (s != WASD_OK)
 		return s;
 	char *path = wasd_asprintf("%s/%s", c->dir, name);
@@ -266,7 +257,7 @@ enum wasd_status convert_import(struct convert *c, const char *sha256, const cJS
 	wasd_ulid("import_", name);
 	char *from = blobs_path(c->cfg.data_dir, sha256), *to = wasd_asprintf("%s/%s", c->dir, name);
 	pthread_mutex_lock(&c->making);
-	s = from && to ? room(c, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
+	s = from && to ? storage_space(c->cfg.db, 0, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
 	if (s == WASD_OK) {
 		call.json = import_message(from, to, how);
 		s = helper_ask(&c->helper, &call, -1, deadline_us, err);

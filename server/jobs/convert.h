@@ -13,8 +13,7 @@ struct convert_config {
 	struct storage *db;
 	struct supervisor *sup;
 	const char *data_dir;
-	uint64_t low_water; /* free bytes below which no file is made */
-	int idle_ms;        /* an exported file is removed after this time without a request */
+	int idle_ms; /* an exported file is removed after this time without a request */
 };
 
 /* Empties DATA/exports, whose files can be made again. */

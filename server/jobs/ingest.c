@@ -1,6 +1,7 @@
 /* ingest.c - see ingest.h.
  *
  *   requested -> waiting -> a task (process/task.h) -> ended -> row ready or invalid, staged files removed
+ *                  ^------------ the disk was full --------'
  *
  * A dataset becomes ready only if the task succeeded and its file exists with the reported size. Otherwise the row
  * becomes invalid with the reason, and no file stays on disk.
@@ -37,7 +38,8 @@ struct upload {
 	char id[48], name[72];
 	int64_t version;
 	char *relative, *path; /* path of the prepared file */
-	cJSON *request;        /* the message that starts the task; NULL once it is sent */
+	cJSON *request;        /* the message that starts the task */
+	bool told;             /* the row says that it waits for room */
 	char *staged[FILES_MAX];
 	size_t n_staged;
 	struct task task;
@@ -51,6 +53,7 @@ struct ingest {
 	struct upload *waiting, *running;
 	int n_running;
 	bool stopping;
+	int64_t look_us; /* the next look at the disk */
 	struct helper previews;
 };
 
@@ -242,6 +245,50 @@ static enum wasd_status on_failed(void *self, struct wasd_frame *m, struct wasd_
 	           wasd_fail(err, WASD_ECORRUPT, "\"failed\" has errors that exceed their limits");
 }
 
+/* The row stays as it is and says why. */
+static void say_waiting(struct upload *u, const struct wasd_err *why)
+{
+	char message[300];
+	cJSON *e = u->told ? NULL : cJSON_CreateObject();
+	wasd_line(message, sizeof message, "waits for room: %s", why->msg);
+	cJSON_AddStringToObject(e, "code",
+	                        strcmp(why->pointer, STORAGE_QUOTA_FULL) ? STORAGE_DISK_LOW : STORAGE_QUOTA_FULL);
+	cJSON_AddStringToObject(e, "message", message);
+	char *text = e ? wasd_json_print(e) : NULL;
+	cJSON_Delete(e);
+	u->told = u->told || (text && storage_dataset_waits(u->g->cfg.db, u->id, text, NULL) == WASD_OK);
+	wasd_free(text);
+}
+
+/* The disk was full: removes what was written, and tries again when there is more room. */
+static void wait_for_room(struct upload *u, const struct wasd_err *why)
+{
+	struct ingest *g = u->g;
+	struct stat st;
+	storage_disk_refused(g->cfg.db, stat(u->path, &st) ? 0 : (uint64_t)st.st_size);
+	unlink(u->path);
+	log_about(u->id, LOG_WARN, "no room, dataset waits", "dataset=%s version=%lld why=%s", u->name,
+	          (long long)u->version, LOG_Q(why->msg));
+	say_waiting(u, why);
+	task_done(&u->task);
+	u->task = (struct task){0};
+	u->next = g->waiting;
+	g->waiting = u;
+}
+
+/* Did the process, or storing its result, find the disk full? */
+static bool found_full(struct upload *u, const struct task_end *end, struct wasd_err *err)
+{
+	const char *status = "", *message = "";
+	if (end->outcome == TASK_ENDED_FAILED && wasd_json_str(end->said, "status", &status) && !strcmp(status, "efull")) {
+		wasd_json_str(end->said, "message", &message);
+		wasd_fail(err, WASD_EFULL, "%s", message);
+	} else if (end->outcome == TASK_ENDED_DONE) {
+		make_ready(u, end->said, err);
+	}
+	return err->status == WASD_EFULL && !u->g->stopping;
+}
+
 static void upload_ended(void *self, const struct task_end *end)
 {
 	struct upload *u = self;
@@ -253,12 +300,16 @@ static void upload_ended(void *self, const struct task_end *end)
 			break;
 		}
 	g->n_running--;
+	if (found_full(u, end, &err)) {
+		wait_for_room(u, &err);
+		return;
+	}
 	remove_staged(u);
 	if (end->outcome == TASK_ENDED_FAILED)
 		as_told(u, end->said);
 	else if (end->outcome != TASK_ENDED_DONE)
 		ended_early(u, end->how.oom, end->how.reason, end->how.tail);
-	else if (make_ready(u, end->said, &err) != WASD_OK)
+	else if (err.status != WASD_OK)
 		make_invalid(u, wasd_status_name(err.status), NULL, err.msg);
 	forget(u);
 	start_waiting(g);
@@ -282,8 +333,14 @@ static void start_waiting(struct ingest *g)
 {
 	while (g->waiting && g->n_running < g->cfg.at_once && !g->stopping) {
 		struct upload *u = g->waiting;
-		g->waiting = u->next;
 		struct wasd_err err = {0};
+		if (storage_space(g->cfg.db, 0, &err) == WASD_EFULL) {
+			say_waiting(u, &err);
+			return;
+		}
+		if (u->told)
+			u->told = storage_dataset_waits(g->cfg.db, u->id, NULL, NULL) != WASD_OK;
+		g->waiting = u->next;
 		task_init(&u->task, g->cfg.sup, &upload_kind, u);
 		if (task_launch(&u->task, &err) != WASD_OK) {
 			remove_staged(u);
@@ -294,9 +351,23 @@ static void start_waiting(struct ingest *g)
 		u->next = g->running;
 		g->running = u;
 		g->n_running++;
-		task_start(&u->task, u->request, -1);
-		u->request = NULL;
+		cJSON *request = cJSON_Duplicate(u->request, true);
+		if (request)
+			task_start(&u->task, request, -1);
+		else
+			task_kill(&u->task, "no memory for the request");
 	}
+}
+
+/* Uploads that wait for room start when there is some. */
+static void ingest_tick(void *ctx)
+{
+	struct ingest *g = ctx;
+	int64_t now = wasd_mono_us();
+	if (!g->waiting || now < g->look_us)
+		return;
+	g->look_us = now + 1000000;
+	start_waiting(g);
 }
 
 struct add_call {
@@ -435,6 +506,12 @@ enum wasd_status ingest_preview(struct ingest *g, const char *path, const char *
 
 /* ---- create and destroy ----------------------------------------------------------------------------------------- */
 
+static void do_register(void *ctx)
+{
+	struct ingest *g = ctx;
+	supervisor_every(g->cfg.sup, ingest_tick, g);
+}
+
 enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **out, struct wasd_err *err)
 {
 	struct ingest *g = wasd_calloc(1, sizeof *g);
@@ -446,6 +523,7 @@ enum wasd_status ingest_create(const struct ingest_config *cfg, struct ingest **
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the ingest");
 	}
 	g->cfg = *cfg;
+	supervisor_call(cfg->sup, do_register, g);
 	*out = g;
 	return WASD_OK;
 }

@@ -150,12 +150,12 @@ void schedule(struct sched *j)
 	const struct storage_job *job;
 	count_searching(j);
 	pthread_mutex_lock(&j->lock);
-	bool draining = j->draining;
+	bool draining = j->draining, low = j->room.low;
 	pthread_mutex_unlock(&j->lock);
 	if (draining)
 		return;
 	step_sweeps(j);
-	if (wasd_mono_us() < j->blocked_until_us)
+	if (low || wasd_mono_us() < j->blocked_until_us)
 		return;
 	if (plan_read(j->cfg.db, j->cfg.workers + 16, &p, NULL) == WASD_OK) {
 		set_blocked(j, "", 0);
@@ -196,6 +196,7 @@ static void sched_tick(void *ctx)
 	int64_t now = wasd_mono_us();
 	if (now >= j->next_retry_us) {
 		j->next_retry_us = now + 1000000;
+		room_watch(j);
 		requeue_due(j);
 		schedule(j); /* retry jobs that waited for a dataset, or whose worker could not be started */
 	}
@@ -260,11 +261,16 @@ static const char *why_queued(struct sched *j, const struct storage_queue *q, co
 {
 	pthread_mutex_lock(&j->lock);
 	bool draining = j->draining;
+	struct storage_disk room = j->room;
 	wasd_line(text, 300, "%s", j->blocked);
 	pthread_mutex_unlock(&j->lock);
 	if (draining) {
 		snprintf(text, 300, "the daemon is stopping");
 		return "draining";
+	}
+	if (room.low) {
+		snprintf(text, 300, "%s", room.message);
+		return room.reason;
 	}
 	if (place->scanning) {
 		snprintf(text, 300, "its dataset is being scanned");

@@ -420,6 +420,35 @@ def integrity(data):
     return states
 
 
+class Disk:
+    """A tmpfs of its own, of `mib` MiB; only in a mount namespace (unshare -Urm)."""
+
+    def __init__(self, path, mib):
+        self.path, self.filler = path, os.path.join(path, "filler")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "none", path], check=True)
+
+    def free(self):
+        v = os.statvfs(self.path)
+        return v.f_bavail * v.f_frsize
+
+    def leave(self, free):
+        """Makes the filler longer or shorter until so many bytes are free, in whole pages; others may write meanwhile."""
+        with open(self.filler, "ab") as f:
+            for _ in range(20):
+                now, size = self.free(), os.fstat(f.fileno()).st_size
+                if now == free:
+                    return
+                if now < free:
+                    f.truncate(max(0, size - (free - now)))
+                else:
+                    with contextlib.suppress(OSError):
+                        os.posix_fallocate(f.fileno(), size, now - free)
+
+    def leave_all(self):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.filler)
+
+
 # ---- images, archives, files ------------------------------------------------------------------------------------------------------
 
 def ranking(sweep):

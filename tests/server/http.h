@@ -214,7 +214,6 @@ __attribute__((unused)) static void start(void (*tune)(struct http_config *c))
 	http_config_default(&cfg);
 	cfg.listen = "127.0.0.1:0";
 	cfg.worker_threads = 4;
-	cfg.lim.low_water = 0;
 	cfg.lim.upload_bytes = 8 << 20;
 	check_temp(staging, sizeof staging, "wasd-test");
 	CHECK(mkdtemp(staging) != NULL);
@@ -223,7 +222,7 @@ __attribute__((unused)) static void start(void (*tune)(struct http_config *c))
 		tune(&cfg);
 	struct hub_source src = {.after = events_after, .bounds = events_bounds, .log_after = no_log, .log_over = log_over};
 	CHECK_INT(hub_create(&src, (struct hub_config){cfg.heartbeat_ms, cfg.max_streams}, &hub, &err), WASD_OK);
-	struct exchange_app app = {find, handle, NULL};
+	struct exchange_app app = {.find = find, .handle = handle};
 	CHECK_INT(http_start(&cfg, &app, hub, &http, &err), WASD_OK);
 	port = atoi(strrchr(http_address(http), ':') + 1);
 }

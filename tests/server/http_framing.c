@@ -157,7 +157,8 @@ static void addresses(void)
 		http_config_default(&c);
 		other_address(&c);
 		c.staging = P_tmpdir;
-		CHECK_MSG(http_start(&c, &(struct exchange_app){find, handle, NULL}, NULL, &none, &err) == WASD_EINVAL &&
+		CHECK_MSG(http_start(&c, &(struct exchange_app){.find = find, .handle = handle}, NULL, &none, &err) ==
+		                  WASD_EINVAL &&
 		              strstr(err.msg, rows[i].refused),
 		          "%s: %s", address, err.msg);
 	}

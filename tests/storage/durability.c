@@ -744,11 +744,11 @@ static void test_low_water(void)
 	struct storage_job j;
 	struct storage_job_in in = job_in("late");
 	struct storage_dataset d;
-	FAILS(storage_space(s, &err), WASD_EFULL);
+	FAILS(storage_space(s, 0, &err), WASD_EFULL);
 	FAILS(storage_job_create(s, &in, &j, NULL, &err), WASD_EFULL);
 	FAILS(storage_dataset_begin(s, "late", NULL, "src", &d, NULL, &err), WASD_EFULL);
-	int64_t a = start_job(s, id); /* existing jobs continue */
-	FAILS(store_ckpt(s, id, a, 0, 0.5, 100, 1, ck), WASD_EFULL);
+	int64_t a = start_job(s, id); /* an existing job can store the checkpoint with which it pauses */
+	OK(store_ckpt(s, id, a, 0, 0.5, 100, 1, ck));
 	struct storage_health h;
 	storage_health(s, &h);
 	CHECK(h.disk_low && !h.failed);
@@ -784,7 +784,6 @@ static void test_disk_full(void)
 	CHECK_MSG((int)l.n == lines, "%zu lines of %d acknowledged", l.n, lines);
 	storage_log_list_done(&l);
 	OK(storage_job_delete(s, other, "me", &err));
-	CHECK(access(in_dir("ballast"), F_OK) != 0);
 	OK(move(s, id, "cancelled"));
 	OK(storage_job_delete(s, id, "me", &err));
 	add_job(s, "again", id);
