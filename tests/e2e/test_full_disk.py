@@ -13,12 +13,22 @@ from lib import BUILD, Daemon, Disk, Events, case, check, directory, equal, exac
 
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "retry": {"max": 0},
         "train": {"epochs": 3, "batch": 32, "seed": 11, "optimizer": {"type": "adamw", "lr": 0.001}, "augment": ["flip"]}}
+LONG = {**SPEC, "train": {**SPEC["train"], "epochs": 100000}}      # does not end by itself before it is stopped
 NAMES = "train_loss,val_loss_aom,val_loss_dom,test_loss_aom"
 MIB = 1 << 20
 
 
 def losses(d, job):
     return exact(d.series(job, NAMES))
+
+
+def first_losses(d, job, epochs):
+    """Of a job that is ended when it has trained so many epochs."""
+    with contextlib.closing(Events(d.port, f"/v1/jobs/{job}/events?last_event_id=0")) as events:
+        events.until(lambda e: e.type == "job.checkpoint" and e.data["epoch"] >= epochs, what=f"epoch {epochs}")
+    d.client.post(f"/v1/jobs/{job}:cancel", {"mode": "kill"})
+    d.wait_job(job, "cancelled")
+    return {name: {e: v for e, v in points.items() if e <= epochs} for name, points in losses(d, job).items()}
 
 
 @contextlib.contextmanager
@@ -52,7 +62,7 @@ with Daemon(os.path.join(disk.path, "data"), args=args) as d:
         return system.until(lambda e: e.type == "system.disk" and e.data["state"] == want, what=f"disk {want}").data
 
     with case("below the low-water mark a job stores a checkpoint and pauses; with room again it goes on"):
-        job = d.submit(**{**SPEC, "train": {**SPEC["train"], "epochs": 40}})["id"]
+        job = d.submit(**LONG)["id"]
         waiting = d.submit(**SPEC)["id"]
         with held(d, job) as events:
             disk.leave(12 * MIB)
@@ -80,7 +90,7 @@ with Daemon(os.path.join(disk.path, "data"), args=args) as d:
         check(b"\nwasd_disk_low 0\n" in c.get("/metrics").body, "wasd_disk_low is 0")
 
     with case("not one byte is free: the job pauses, a delete works, the rest is repeated with the same losses"):
-        job = d.submit(**SPEC)["id"]
+        job = d.submit(**LONG)["id"]
         with held(d, job) as events:
             disk.leave(0)
         state(events, "paused")
@@ -96,9 +106,11 @@ with Daemon(os.path.join(disk.path, "data"), args=args) as d:
         c = d.client
         equal([c.get(f"/v1/jobs/{job}").json[k] for k in ("state", "reason")], ["paused", "disk_low"])
         check(c.get("/v1/system").json["disk"]["low"], "the disk is low")
+        epochs = max(d.series(job, "train_loss")["train_loss"]) + 2
         disk.leave_all()
-        d.wait_job(job)
-        equal(losses(d, job), reference)
+        got = first_losses(d, job, epochs)
+        equal(len(got["train_loss"]), epochs)
+        equal(got, first_losses(d, d.submit(**LONG)["id"], epochs))
 
     with case("a data set that finds no room while it is read waits, and is ready later"):
         disk.leave(24 * MIB)
