@@ -511,7 +511,7 @@ def requests(d, b):
 
 def sweep_view(d, b, eyes):
     with case("page: a sweep opens to its ranked trials and their curves"):
-        spec = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": False, "train": {"epochs": 2}}
+        spec = {"dataset": "few", "model": {"arch": "lenet"}, "was": False, "train": {"epochs": 2}}
         space = {"/train/optimizer/lr": {"values": [0.001, 0.05, 0.2]}}
         sweep = d.client.post("/v1/sweeps", {"name": "rates", "template": spec, "space": space, "search": {"method": "grid"}}).json["id"]
         w = d.client.get(f"/v1/sweeps/{sweep}").json
@@ -529,6 +529,8 @@ def sweep_view(d, b, eyes):
         answer(b, "Delete the sweep rates?")
         b.wait("return document.querySelector('#sweeps').hidden", "the sweep is deleted")
         d.client.get(f"/v1/sweeps/{sweep}", want=404)
+        for trial in w["trials"]:
+            d.client.delete(f"/v1/jobs/{trial['job']}", want=204)
 
 
 def warned(d, b, eyes):
