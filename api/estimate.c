@@ -216,7 +216,10 @@ static struct dry_run *dry_run_create(cJSON *spec, cJSON *warnings)
 	d->answer = spec;
 	d->estimate = cJSON_CreateObject();
 	d->warnings = warnings ? warnings : cJSON_CreateArray();
-	if (!api_add_take(spec, "estimate", d->estimate) || !api_add_take(d->estimate, "warnings", d->warnings)) {
+	bool added = api_add_take(spec, "estimate", d->estimate);
+	if (!added)
+		cJSON_Delete(d->warnings);
+	if (!added || !api_add_take(d->estimate, "warnings", d->warnings)) {
 		dry_run_done(d);
 		return NULL;
 	}
