@@ -93,7 +93,7 @@ with Daemon() as d:
         equal(d.client.get("/v1/jobs").json["items"], [])
 
     with case("custom network: trains, resumes after a kill, is served in both modes"):
-        job = d.submit(dataset="glyphs", model=OWN, train={"epochs": 4000, "batch": 8}, name="mine")["id"]
+        job = d.submit(dataset="glyphs", model=OWN, train={"epochs": 100000, "batch": 8}, name="mine")["id"]
         d.client.get(f"/v1/jobs/{job}?wait=60s&until=change")
         while not d.client.get(f"/v1/jobs/{job}").json["best"]:
             d.client.get(f"/v1/jobs/{job}?wait=5s&until=change")
@@ -102,7 +102,7 @@ with Daemon() as d:
         while d.client.get(f"/v1/jobs/{job}").json["attempt"] < 2:
             d.client.get(f"/v1/jobs/{job}?wait=5s&until=change")
         d.client.post(f"/v1/jobs/{job}:cancel", {})
-        done = d.client.get(f"/v1/jobs/{job}?wait=60s&until=terminal").json
+        done = d.wait_job(job, "cancelled")
         equal((done["state"], done["model"], done["was"]["layers"]), ("cancelled", OWN, "paper"))
         check(done["attempts"][1]["resume_from"], "the second attempt began with a checkpoint")
         equal(d.client.get("/v1/jobs").json["items"][0]["model"], {"name": "tiny"}, "a list leaves the layers out")
