@@ -9,9 +9,12 @@ export const title = (job) => job.name || job.id;
 // A job can be deployed once one of its checkpoints has been evaluated.
 export const deployable = (job) => job.best != null && Object.keys(job.best).length > 0;
 
+// The strategies in the list of a job, in words and in their order; undefined for a job without such a list.
+export const strategies = (job) => job.weights?.map((w) => (w.type === 'was' ? 'WAS' : w.sparsity ? `${w.type} ${percent(w.sparsity, 0)}` : w.type)).join(' + ');
+
 // Describes a job in one line: network, data set, weights.
 export function kind(job) {
-  return [job.model?.arch, job.dataset?.name, job.was ? 'WAS' : 'plain weights'].filter(Boolean).join(' · ');
+  return [job.model?.arch, job.dataset?.name, strategies(job) ?? (job.was ? 'WAS' : 'plain weights')].filter(Boolean).join(' · ');
 }
 
 // ---- a job's state in words ----

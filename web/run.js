@@ -7,7 +7,7 @@ import { createChart } from './charts.js';
 import { createProfiles } from './profiles.js';
 import { createReport } from './report.js';
 import { createSpark } from './spark.js';
-import { cancel, deployable, progress, showState, stateBadge, stoppable, story, terminal, title } from './jobs.js';
+import { cancel, deployable, progress, showState, stateBadge, stoppable, story, strategies, terminal, title } from './jobs.js';
 
 const loss = (v) => v.toFixed(v < 10 ? 3 : 1);
 const transform = (t) => (t.type === 'translate' ? `translate ${t.x}` : t.type === 'resized_crop' ? `crop-resize ${t.scale?.join('–')}` : t.type);
@@ -20,7 +20,7 @@ function facts(job) {
     ['Data set', job.dataset && `${job.dataset.name}, version ${job.dataset.version}`],
     ['Held out', held === null ? 'the set’s own validation images' : isNumber(held) && (held > 0 ? `${percent(held, 0)} for validation` : 'nothing: validated on the test images')],
     ['Training images', isNumber(limit) && (limit < 1 ? `${percent(limit)} of the set` : `at most ${limit}`)],
-    ['Weights', job.was ? `WAS: ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain'],
+    ['Weights', strategies(job) ?? (job.was ? `WAS: ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain')],
     ['Optimizer', o.type && `${o.type}, rate ${o.lr}`],
     ['Batch', t.batch],
     ['Seed', t.seed],
