@@ -11,6 +11,7 @@ const struct field_form field_forms[] = {
 	{"classes", spec_classes_canon},
 	{"class weights", spec_class_weights_canon},
 	{"dataset", api_dataset_canon},
+	{"deadline", spec_deadline_canon},
 	{"draw", spec_draw_canon},
 	{"goal", spec_goal_canon},
 	{"init_from", spec_init_canon},

@@ -63,7 +63,6 @@ void api_media_type(const struct api_request *q, char out[80]);
 bool api_accepts(const struct api_request *q, const char *type); /* named in Accept literally; wildcards do not count */
 /* Parses the body as one JSON value; if `optional`, an absent body gives an empty object. NULL: the answer is in r. */
 cJSON *api_body_json(const struct api_request *q, struct api_response *r, struct wasd_json_limits lim, bool optional);
-bool api_parse_time(const char *s, int64_t *unix_ms); /* RFC 3339, strict */
 /* Does a list of entity tags (If-Match, If-None-Match) contain the current one? `revision`: compares tags only up to
  * their first dot. */
 bool api_etag_listed(const char *list, const char *etag, bool revision);
@@ -154,6 +153,9 @@ field_canon spec_name_canon, spec_labels_canon, spec_model_canon, spec_arch_cano
 	spec_transforms_canon, spec_layers_canon, spec_draw_canon, spec_probability_canon, spec_odds_canon,
 	spec_precision_canon, spec_augment_canon, spec_goal_canon, spec_modes_canon, spec_limit_canon, spec_normalize_canon,
 	spec_class_weights_canon, spec_classes_canon, spec_init_canon, spec_after_canon;
+field_canon spec_deadline_canon;
+/* Is the deadline in a canonical body still to come? False: the answer is in r. */
+bool api_deadline_ok(const struct api_request *q, struct api_response *r, int64_t deadline_ms);
 /* Checks a job spec against the tables and returns its canonical form. `dataset` remains as the client wrote it. */
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults);
 /* A fault at the pointer if the spec's runs do not measure goal.metric. */
@@ -345,6 +347,9 @@ bool api_kserve_ready(struct api_ctx *c, const struct api_request *q, struct api
 /* Sends the job object, or the members in the query's "fields", with its ETag. */
 void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
                   const struct storage_job *s);
+/* Replaces in a job's spec what has changed since its submission, except the deadline. A failed allocation poisons it.
+ */
+void api_job_as_now(cJSON *spec, const struct storage_job *s);
 /* ---- job_data.c ---- */
 
 enum api_axis { API_BY_STEP, API_BY_EPOCH, API_BY_TIME };

@@ -1,6 +1,7 @@
 /* api/job_submit.c - jobs: submit a spec, or clone a job with changes. */
 #include "internal.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* null means the data set's own validation images, which are also the default. */
@@ -248,8 +249,9 @@ cJSON *api_spec_ready(struct api_ctx *c, const struct api_request *q, struct api
 	*warnings = NULL;
 	if (!spec)
 		api_send_faults(q, r, &faults);
-	else if (check_queue(c, q, r, spec) && take_profile(c, q, r, spec) &&
-	         resolve_dataset(c, q, r, spec, val_given, &version, dataset, warnings) &&
+	else if (check_queue(c, q, r, spec) &&
+	         api_deadline_ok(q, r, storage_deadline_ms(wasd_json_get(spec, "deadline"))) &&
+	         take_profile(c, q, r, spec) && resolve_dataset(c, q, r, spec, val_given, &version, dataset, warnings) &&
 	         check_init(c, q, r, spec, dataset, version, dry))
 		return spec;
 	cJSON_Delete(*warnings);
@@ -312,20 +314,26 @@ static void merge_patch(cJSON *to, const cJSON *patch)
 	}
 }
 
+/* Is the job's deadline still that of its spec? If so, seconds count again from the clone's submission. */
+static bool deadline_kept(const cJSON *spec, const struct storage_job *job)
+{
+	const cJSON *v = wasd_json_get(spec, "deadline");
+	int64_t ms = cJSON_IsNumber(v) ? job->created_at + (int64_t)(v->valuedouble * 1000) : storage_deadline_ms(v);
+	return llabs(ms - job->deadline) < 1000;
+}
+
 /* The spec of a job as it is now; NULL: no memory. */
 static cJSON *spec_now(const struct storage_job *job)
 {
 	cJSON *spec = api_parse_trusted(job->spec);
-	static const char *const changed[] = {"name", "labels", "note", "priority", "queue"};
 	if (!spec)
 		return NULL;
-	for (size_t i = 0; i < API_LEN(changed); i++)
-		cJSON_DeleteItemFromObjectCaseSensitive(spec, changed[i]);
-	api_add_str(spec, "name", job->name);
-	api_add_take(spec, "labels", api_parse_trusted(job->labels));
-	api_add_str(spec, "note", job->note);
-	api_add_int(spec, "priority", job->priority);
-	api_add_str(spec, "queue", job->queue);
+	api_job_as_now(spec, job);
+	if (!deadline_kept(spec, job)) {
+		cJSON_DeleteItemFromObjectCaseSensitive(spec, "deadline");
+		if (job->deadline)
+			api_add_time(spec, "deadline", job->deadline);
+	}
 	cJSON_DeleteItemFromObjectCaseSensitive(spec, "after"); /* the clone waits for nothing, unless the patch says so */
 	return spec;
 }

@@ -126,6 +126,38 @@ static cJSON *live_json(struct api_ctx *c, const char *job)
 	return live ? live : c->profiles.live(c->profiles.self, job);
 }
 
+static cJSON *time_json(int64_t unix_ms)
+{
+	char text[WASD_RFC3339_LEN];
+	wasd_rfc3339(unix_ms, text);
+	return cJSON_CreateString(text);
+}
+
+static cJSON *keep_json(const struct storage_job *s)
+{
+	cJSON *j = cJSON_CreateObject();
+	api_add_int(j, "best", s->keep_best);
+	api_add_int(j, "latest", s->keep_latest);
+	api_add_str(j, "metric", s->keep_metric);
+	api_add_str(j, "mode", s->keep_max ? "max" : "min");
+	return j;
+}
+
+void api_job_as_now(cJSON *j, const struct storage_job *s)
+{
+	cJSON *limits = cJSON_GetObjectItemCaseSensitive(j, "limits"),
+		  *checkpoint = cJSON_GetObjectItemCaseSensitive(j, "checkpoint");
+	put(j, "name", cJSON_CreateString(s->name ? s->name : ""));
+	put(j, "labels", api_parse_trusted(s->labels));
+	put(j, "note", cJSON_CreateString(s->note ? s->note : ""));
+	put(j, "priority", cJSON_CreateNumber((double)s->priority));
+	put(j, "queue", cJSON_CreateString(s->queue));
+	if (limits)
+		put(limits, "max_wall_s", cJSON_CreateNumber((double)s->max_wall_s));
+	if (checkpoint && s->keep_metric)
+		put(checkpoint, "keep", keep_json(s));
+}
+
 static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full)
 {
 	cJSON *j = cJSON_CreateObject();
@@ -139,11 +171,8 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	if (!spec)
 		api_poison(j);
 	merge_take(j, spec);
-	put(j, "name", cJSON_CreateString(s->name ? s->name : ""));
-	put(j, "labels", api_parse_trusted(s->labels));
-	put(j, "note", cJSON_CreateString(s->note ? s->note : ""));
-	put(j, "priority", cJSON_CreateNumber((double)s->priority));
-	put(j, "queue", cJSON_CreateString(s->queue));
+	api_job_as_now(j, s);
+	put(j, "deadline", s->deadline ? time_json(s->deadline) : cJSON_CreateNull());
 	api_add_take(j, "progress", s->progress ? api_parse_trusted(s->progress) : cJSON_CreateObject());
 	api_add_int(j, "attempt", s->attempt);
 	if (full)
@@ -351,83 +380,152 @@ cJSON *api_labels_patch_canon(struct field_ctx *c, const char *pointer, const st
 	return c->faults->n == before ? cJSON_Duplicate(v, 1) : NULL;
 }
 
-static const struct wasd_field fixed_fields[] = {
-	{"limits", WASD_REFUSED, .summary = "limits are fixed when the job is submitted"},
-	{"keep", WASD_REFUSED, .summary = "what is kept is fixed when the job is submitted; pin a checkpoint to keep it"},
-};
+/* A row of the spec without its default. */
+static struct wasd_field open_row(const char *path)
+{
+	struct wasd_field row = *wasd_spec_at(path);
+	row.def = NULL;
+	return row;
+}
 
 /* The members of the spec that can be changed after submission; none has a default. */
 static cJSON *patch_canon(struct field_ctx *c, const cJSON *v)
 {
-	static const struct {
-		const char *path, *form;
-	} open[] = {{"/name", NULL}, {"/labels", "labels patch"}, {"/note", NULL}, {"/priority", NULL}, {"/queue", NULL}};
-	struct wasd_field rows[API_LEN(open) + API_LEN(fixed_fields) + 1] = {{0}};
-	for (size_t i = 0; i < API_LEN(open); i++) {
-		rows[i] = *wasd_spec_at(open[i].path);
-		rows[i].form = open[i].form;
-		rows[i].def = NULL;
+	static const char *const open[] = {"/name", "/labels", "/note", "/priority", "/queue", "/deadline"};
+	struct wasd_field rows[API_LEN(open) + 3] = {{0}}, limits[16] = {{0}}, keep[8] = {{0}};
+	size_t n = 0;
+	for (; n < API_LEN(open); n++) {
+		rows[n] = open_row(open[n]);
+		rows[n].form = !strcmp(open[n], "/labels")   ? "labels patch" :
+		               !strcmp(open[n], "/deadline") ? rows[n].form :
+		                                               NULL;
 	}
-	memcpy(rows + API_LEN(open), fixed_fields, sizeof fixed_fields);
+	const struct wasd_field *f = wasd_spec_at("/limits")->sub;
+	for (size_t i = 0; f[i].name && i + 1 < API_LEN(limits); i++) {
+		limits[i] = f[i];
+		limits[i].def = NULL;
+		if (strcmp(f[i].name, "max_wall_s")) {
+			limits[i].type = WASD_REFUSED;
+			limits[i].summary = "it is fixed when the job is submitted";
+		}
+	}
+	f = wasd_spec_at("/checkpoint/keep")->sub;
+	for (size_t i = 0; f[i].name && i + 1 < API_LEN(keep); i++) {
+		keep[i] = f[i];
+		keep[i].def = NULL;
+	}
+	rows[n++] = (struct wasd_field){"limits", WASD_OBJECT, .sub = limits};
+	rows[n++] = (struct wasd_field){"keep", WASD_OBJECT, .sub = keep};
 	return fields_canon(c, "", rows, v);
+}
+
+/* What the job keeps after the patch, in which out->metric may lie. False: the answer is in r. */
+static bool patch_keep(const struct api_request *q, struct api_response *r, const struct storage_job *job,
+                       const cJSON *patch, struct storage_keep *out)
+{
+	struct api_faults faults = {0};
+	const char *mode = NULL;
+	*out = (struct storage_keep){job->keep_best, job->keep_latest, job->keep_metric, job->keep_max != 0};
+	wasd_json_i64(patch, "best", &out->best);
+	wasd_json_i64(patch, "latest", &out->latest);
+	if (wasd_json_str(patch, "metric", &out->metric))
+		out->max = !wasd_metric_find(out->metric)->less;
+	if (wasd_json_str(patch, "mode", &mode))
+		out->max = !strcmp(mode, "max");
+	cJSON *spec = api_parse_trusted(job->spec);
+	spec_check_metric(spec, "/keep/metric", patch, &faults);
+	cJSON_Delete(spec);
+	bool ok = !faults.n && !faults.no_memory;
+	if (!ok)
+		api_send_faults(q, r, &faults);
+	return ok;
+}
+
+/* The labels after the patch as text (wasd_free); NULL: the answer is in r. */
+static char *patched_labels(const struct api_request *q, struct api_response *r, const struct storage_job *job,
+                            const cJSON *patch)
+{
+	cJSON *labels = patch_labels(job->labels, patch);
+	double most = wasd_spec_at("/labels")->max;
+	bool many = cJSON_GetArraySize(labels) > most;
+	char *text = many || api_poisoned(labels) ? NULL : wasd_json_print(labels);
+	if (many)
+		api_send_problem(q, r, "invalid_field", "/labels", "/labels: a job has at most %.0f labels", most);
+	else if (!text)
+		api_send_no_memory(r);
+	cJSON_Delete(labels);
+	return text;
+}
+
+/* Reads a canonical patch, and checks it against the job. False: the answer is in r. */
+static bool read_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                       const struct storage_job *job, const cJSON *patch, struct storage_job_patch *p)
+{
+	const cJSON *keep = wasd_json_get(patch, "keep"), *deadline = wasd_json_get(patch, "deadline");
+	wasd_json_str(patch, "name", &p->name);
+	wasd_json_str(patch, "note", &p->note);
+	wasd_json_str(patch, "queue", &p->queue);
+	wasd_json_i64(patch, "priority", &p->priority);
+	p->set_max_wall_s = wasd_json_i64(wasd_json_get(patch, "limits"), "max_wall_s", &p->max_wall_s);
+	p->set_keep = keep != NULL;
+	p->set_deadline = deadline != NULL;
+	p->deadline = storage_deadline_ms(deadline);
+	const char *late = p->priority >= 0  ? "/priority" :
+	                   p->queue          ? "/queue" :
+	                   p->set_max_wall_s ? "/limits/max_wall_s" :
+	                   p->set_keep       ? "/keep" :
+	                                       NULL;
+	if (late && storage_job_terminal(job->state)) {
+		api_send_problem(q, r, "conflict", late, "%s: job %s is %s; only name, labels and note can still change", late,
+		                 job->id, job->state);
+		return false;
+	}
+	if (deadline && !strcmp(job->state, "completed")) {
+		api_send_problem(q, r, "conflict", "/deadline", "/deadline: job %s is %s", job->id, job->state);
+		return false;
+	}
+	return (!deadline || api_deadline_ok(q, r, p->deadline)) && (!keep || patch_keep(q, r, job, keep, &p->keep)) &&
+	       (!p->queue || api_queue_there(c, q, r, p->queue));
+}
+
+static void update(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *id,
+                   const struct storage_job_patch *p)
+{
+	struct storage_job changed = {0};
+	struct wasd_err err = {0};
+	if (storage_job_update(c->db, id, p, q->actor, &changed, &err)) {
+		api_send_error(q, r, &err);
+		return;
+	}
+	if (p->priority >= 0 || p->queue || p->set_max_wall_s || p->set_deadline)
+		c->jobs.queued(c->jobs.self, id);
+	api_send_job(c, q, r, 200, &changed);
+	storage_job_done(&changed);
 }
 
 enum api_result api_jobs_patch(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	struct storage_job job, changed = {0};
+	struct storage_job job;
 	struct api_faults faults = {0};
 	struct field_ctx fc = {.faults = &faults};
-	struct wasd_err err = {0};
+	struct storage_job_patch p = {.priority = -1};
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
 	if (!body || !api_job_find(c, q, r, &job)) {
 		cJSON_Delete(body);
 		return API_DONE;
 	}
-	cJSON *patch = patch_canon(&fc, body), *labels = NULL;
-	char *labels_text = NULL;
-	struct storage_job_patch p = {.priority = -1};
+	cJSON *patch = patch_canon(&fc, body);
+	const cJSON *labels = wasd_json_get(patch, "labels");
+	char *text = NULL;
 	if (!patch) {
 		api_send_faults(q, r, &faults);
-		goto done;
+	} else if (read_patch(c, q, r, &job, patch, &p) && (!labels || (text = patched_labels(q, r, &job, labels)))) {
+		p.labels = text;
+		update(c, q, r, job.id, &p);
 	}
-	wasd_json_str(patch, "name", &p.name);
-	wasd_json_str(patch, "note", &p.note);
-	wasd_json_str(patch, "queue", &p.queue);
-	wasd_json_i64(patch, "priority", &p.priority);
-	const char *late = p.priority >= 0 ? "/priority" : p.queue ? "/queue" : NULL;
-	if (late && storage_job_terminal(job.state)) {
-		api_send_problem(q, r, "conflict", late, "%s: job %s is %s; only name, labels and note can still change", late,
-		                 job.id, job.state);
-		goto done;
-	}
-	if (p.queue && !api_queue_there(c, q, r, p.queue))
-		goto done;
-	if (wasd_json_get(patch, "labels")) {
-		labels = patch_labels(job.labels, wasd_json_get(patch, "labels"));
-		double most = wasd_spec_at("/labels")->max;
-		if (cJSON_GetArraySize(labels) > most) {
-			api_send_problem(q, r, "invalid_field", "/labels", "/labels: a job has at most %.0f labels", most);
-			goto done;
-		}
-		p.labels = labels_text = api_poisoned(labels) ? NULL : wasd_json_print(labels);
-		if (!labels_text) {
-			api_send_no_memory(r);
-			goto done;
-		}
-	}
-	if (storage_job_update(c->db, job.id, &p, q->actor, &changed, &err)) {
-		api_send_error(q, r, &err);
-	} else {
-		if (p.priority >= 0 || p.queue)
-			c->jobs.queued(c->jobs.self, job.id);
-		api_send_job(c, q, r, 200, &changed);
-	}
-done:
+	wasd_free(text);
 	cJSON_Delete(body);
 	cJSON_Delete(patch);
-	cJSON_Delete(labels);
-	wasd_free(labels_text);
-	storage_job_done(&changed);
 	storage_job_done(&job);
 	return API_DONE;
 }

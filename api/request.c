@@ -179,50 +179,10 @@ bool api_query_wait(const struct api_request *q, struct api_response *r, int64_t
 	return false;
 }
 
-/* Days from 1970-01-01 in the proleptic Gregorian calendar (Howard Hinnant's formula). */
-static int64_t days_from_civil(int64_t y, int m, int d)
-{
-	y -= m <= 2;
-	int64_t era = (y >= 0 ? y : y - 399) / 400;
-	int64_t yoe = y - era * 400, doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-	return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
-bool api_parse_time(const char *s, int64_t *unix_ms)
-{
-	static const char form[] = "dddd-dd-ddTdd:dd:dd";
-	static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-	for (size_t i = 0; form[i]; i++)
-		if (form[i] == 'd' ? !isdigit((unsigned char)s[i]) : s[i] != form[i] && !(form[i] == 'T' && s[i] == 't'))
-			return false;
-	int y = atoi(s), mo = atoi(s + 5), d = atoi(s + 8), h = atoi(s + 11), mi = atoi(s + 14), sec = atoi(s + 17), ms = 0;
-	if (mo < 1 || mo > 12 || d < 1 || d > month_days[mo - 1] || h > 23 || mi > 59 || sec > 60)
-		return false;
-	s += 19;
-	if (*s == '.') {
-		size_t n = strspn(++s, "0123456789");
-		if (n == 0 || n > 9)
-			return false;
-		for (size_t i = 0; i < 3; i++)
-			ms = ms * 10 + (i < n ? s[i] - '0' : 0);
-		s += n;
-	}
-	int offset = 0;
-	if (*s == '+' || *s == '-') {
-		if (!all_digits(s + 1, 2) || s[3] != ':' || !all_digits(s + 4, 2) || s[6])
-			return false;
-		offset = (atoi(s + 1) * 60 + atoi(s + 4)) * (*s == '-' ? -1 : 1);
-	} else if ((*s != 'Z' && *s != 'z') || s[1]) {
-		return false;
-	}
-	*unix_ms = ((days_from_civil(y, mo, d) * 24 + h) * 60 + mi - offset) * 60000LL + sec * 1000LL + ms;
-	return true;
-}
-
 bool api_query_time(const struct api_request *q, struct api_response *r, const char *name, int64_t *unix_ms)
 {
 	const char *s = api_query(q, name);
-	if (!s || api_parse_time(s, unix_ms))
+	if (!s || wasd_rfc3339_parse(s, unix_ms))
 		return true;
 	api_send_problem(q, r, "bad_parameter", name,
 	                 "query parameter %s must be a time such as 2026-01-31T12:00:00Z, not \"%.60s\"", name, s);

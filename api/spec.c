@@ -673,6 +673,32 @@ cJSON *spec_name_canon(struct field_ctx *c, const char *pointer, const struct wa
 	return cJSON_CreateString(name);
 }
 
+/* Seconds from the submission, or a time. */
+cJSON *spec_deadline_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	char shown[80];
+	int64_t ms;
+	if (cJSON_IsNumber(v) && wasd_field_takes(f, v->valuedouble))
+		return cJSON_CreateNumber(v->valuedouble);
+	if (cJSON_IsString(v) && wasd_rfc3339_parse(v->valuestring, &ms))
+		return cJSON_CreateString(v->valuestring);
+	fields_show(shown, v);
+	api_fault(
+		c->faults, "invalid_field", pointer,
+		"%s must be a number of seconds above 0 and at most %.0f, a time such as \"2030-01-31T18:00:00Z\", or null, "
+		"not %s",
+		pointer, f->max, shown);
+	return NULL;
+}
+
+bool api_deadline_ok(const struct api_request *q, struct api_response *r, int64_t deadline_ms)
+{
+	bool ok = !deadline_ms || deadline_ms > wasd_now_ms();
+	if (!ok)
+		api_send_problem(q, r, "invalid_field", "/deadline", "/deadline: this time has passed");
+	return ok;
+}
+
 /* A metric that the run does not measure cannot select the best checkpoint. */
 void spec_check_metric(const cJSON *spec, const char *pointer, const cJSON *goal, struct api_faults *faults)
 {

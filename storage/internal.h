@@ -204,6 +204,8 @@ enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struc
 /* Handles a new state of p: if p is ready or failed, logs it for the job that waits for p, and completes that job if
  * p was the last. */
 enum wasd_status jobs_profile_settled(struct storage *s, const struct storage_profile *p, struct wasd_err *err);
+/* Fails the searches of a job's profiles that are still pending. */
+enum wasd_status job_drop_searches(struct storage *s, const char *job, const char *why, struct wasd_err *err);
 /* Completes every trained job whose profiles are all searched; part of each transaction that settles one. */
 enum wasd_status jobs_settle(struct storage *s, struct wasd_err *err);
 

@@ -95,6 +95,8 @@ static enum wasd_status retry_tx(struct storage *s, void *ctx, struct wasd_err *
 		st = job_sweep(tx_conn(s), a->id, sweep, err);
 	if (!st && sweep[0] && storage_job_terminal(j.state)) { /* the sweep has taken its result */
 		st = refuse(&j, "tried again before its sweep has ended", err);
+	} else if (!st && one_of(j.state, "failed", "cancelled", NULL) && j.deadline && j.deadline <= wasd_now_ms()) {
+		st = wasd_fail_at(err, WASD_ESTATE, j.state, "the deadline of job %s has passed; change it first", j.id);
 	} else if (!st && one_of(j.state, "failed", "cancelled", "retry_wait")) {
 		st = job_after_forget(s, a->id, err);
 		if (!st)

@@ -173,8 +173,7 @@ enum wasd_status jobs_profile_settled(struct storage *s, const struct storage_pr
 
 /* ---- cancelling ---- */
 
-/* Drops the searches of a job's profiles that are still pending. */
-static enum wasd_status drop_searches(struct storage *s, const char *job, struct wasd_err *err)
+enum wasd_status job_drop_searches(struct storage *s, const char *job, const char *why, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
 	enum wasd_status st = WASD_OK;
@@ -187,7 +186,7 @@ static enum wasd_status drop_searches(struct storage *s, const char *job, struct
 		if (q_row(c, q, &st, err))
 			sqlite3_snprintf(sizeof id, id, "%s", q_text(q, 0));
 		q_end(c, q);
-		if (st || !id[0] || (st = storage_profile_fail(s, id, "its job was cancelled", err)))
+		if (st || !id[0] || (st = storage_profile_fail(s, id, why, err)))
 			return st;
 	}
 }
@@ -207,7 +206,7 @@ static enum wasd_status cancel_tx(struct storage *s, void *ctx, struct wasd_err 
 	if (job.trained && storage_job_active(job.state)) {
 		st = job_move(s, a->id, &m, err);
 		if (!st)
-			st = drop_searches(s, a->id, err);
+			st = job_drop_searches(s, a->id, "its job was cancelled", err);
 	}
 	m.to = "cancelled";
 	if (!st)

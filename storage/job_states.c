@@ -5,6 +5,7 @@
  *                           running -> preempting -> queued
  *                           running -> retry_wait -> queued, or failed when the budget is spent
  *     queued, held, paused, retry_wait -> cancelled;  running -> cancelling -> cancelled
+ *     queued, held, paused, retry_wait, running -> failed   when the deadline passes
  *     failed, cancelled -> queued   only by a retry on request, as a new attempt
  *
  * held -> held, pausing -> pausing, paused -> paused: for another reason. starting -> pausing: a pause does not wait
@@ -23,11 +24,11 @@ static const struct {
 	const char *to[MAX_TO];
 } moves[] = {
 	{"queued", {"starting", "held", "cancelled", "failed"}},
-	{"held", {"queued", "cancelled", "held"}},
+	{"held", {"queued", "cancelled", "held", "failed"}},
 	{"starting", {"running", "queued", "retry_wait", "failed", "cancelling", "cancelled", "pausing"}},
 	{"running", {"completed", "pausing", "preempting", "retry_wait", "failed", "cancelling", "queued"}},
 	{"pausing", {"paused", "completed", "retry_wait", "failed", "cancelling", "pausing"}},
-	{"paused", {"queued", "cancelled", "completed", "paused"}},
+	{"paused", {"queued", "cancelled", "completed", "paused", "failed"}},
 	{"preempting", {"queued", "completed", "retry_wait", "failed", "cancelling", "pausing"}},
 	{"retry_wait", {"queued", "failed", "cancelled", "held"}},
 	{"cancelling", {"cancelled"}},

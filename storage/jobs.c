@@ -9,7 +9,7 @@
 	T(X, created_by) T(X, progress) T(X, build) T(X, init_checkpoint) I(X, keep_best) I(X, keep_latest) \
 	T(X, keep_metric) I(X, keep_max) I(X, attempt) I(X, retries) I(X, retry_at) T(X, trained) I(X, created_at) \
 	I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev) T(X, cloned_from) \
-	T(X, sweep) I(X, trial) I(X, until)
+	T(X, sweep) I(X, trial) I(X, until) I(X, deadline) I(X, max_wall_s)
 /* clang-format on */
 ROW_TYPE(job_type, storage_job, JOB_COLS);
 
@@ -124,7 +124,8 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 		"UPDATE jobs SET state=?2, reason=?3, message=?4, progress=coalesce(?5,progress), retry_at=?6,"
 		" started_at=CASE WHEN ?7 THEN coalesce(started_at,?10) ELSE started_at END, finished_at=CASE WHEN ?8 THEN ?10 END,"
 		" trained=CASE WHEN ?2='queued' THEN NULL ELSE trained END,"
-		" retries=CASE WHEN ?9 THEN 0 ELSE retries END, updated_at=?10, rev=rev+1 WHERE id=?1",
+		" retries=CASE WHEN ?9 THEN 0 ELSE retries END, wall_from=CASE WHEN ?9 THEN attempt ELSE wall_from END,"
+		" updated_at=?10, rev=rev+1 WHERE id=?1",
 		err, "tttttziiii", id, m->to, m->reason, m->message, m->progress, m->retry_at, (int64_t)starts, (int64_t)ends,
 		(int64_t)again, now);
 	if (!st)
@@ -207,6 +208,16 @@ enum wasd_status job_hold_for_others(struct storage *s, const char *id, struct w
 	                err);
 }
 
+int64_t storage_deadline_ms(const cJSON *deadline)
+{
+	int64_t ms = 0;
+	if (cJSON_IsNumber(deadline))
+		return wasd_now_ms() + (int64_t)(deadline->valuedouble * 1000);
+	if (cJSON_IsString(deadline))
+		wasd_rfc3339_parse(deadline->valuestring, &ms);
+	return ms;
+}
+
 struct storage_job_in storage_job_in_of(const cJSON *spec, const char *after[WASD_AFTER_MAX])
 {
 	struct storage_job_in in = {.after = after};
@@ -218,6 +229,8 @@ struct storage_job_in storage_job_in_of(const cJSON *spec, const char *after[WAS
 	wasd_json_str(spec, "note", &in.note);
 	wasd_json_str(spec, "init_from", &in.init_checkpoint);
 	wasd_json_i64(spec, "priority", &in.priority);
+	in.deadline = storage_deadline_ms(wasd_json_get(spec, "deadline"));
+	wasd_json_i64(wasd_json_get(spec, "limits"), "max_wall_s", &in.max_wall_s);
 	wasd_json_str(dataset, "name", &in.dataset);
 	wasd_json_i64(dataset, "version", &in.dataset_version);
 	cJSON_ArrayForEach(one, wasd_json_get(spec, "after"))
@@ -252,14 +265,14 @@ enum wasd_status job_create(struct storage *s, const struct storage_job_in *in, 
 	st = q_run(
 		c,
 		"INSERT INTO jobs(id,name,state,priority,queue,spec,spec_digest,labels,note,dataset,dataset_version,dataset_digest,created_by,init_checkpoint,"
-		"keep_best,keep_latest,keep_metric,keep_max,created_at,updated_at,cloned_from,sweep,trial,until) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?19,?20,?21,?22,?23)",
+		"keep_best,keep_latest,keep_metric,keep_max,created_at,updated_at,cloned_from,sweep,trial,until,deadline,max_wall_s) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?19,?20,?21,?22,?23,?24,?25)",
 		err,
 		"tttittttttittt"
-		"iitiittzz",
+		"iitiittzzzi",
 		id, in->name, state, in->priority, in->queue ? in->queue : "default", in->spec, in->spec_digest,
 		in->labels ? in->labels : "{}", in->note ? in->note : "", d.name, d.version, d.digest, in->created_by,
 		in->init_checkpoint, in->keep_best, in->keep_latest, in->keep_metric, (int64_t)in->keep_max, now,
-		in->cloned_from, in->sweep, in->trial, in->until);
+		in->cloned_from, in->sweep, in->trial, in->until, in->deadline, in->max_wall_s);
 	if (!st)
 		st = put_transition(s, id, NULL, state, NULL, NULL, 0, err);
 	if (!st)

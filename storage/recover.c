@@ -100,11 +100,13 @@ static enum wasd_status recover_tx(struct storage *s, void *ctx, struct wasd_err
 	storage_recovered_list_done(l); /* in case this runs a second time */
 	const int64_t now = wasd_now_ms(), week = INT64_C(7) * 24 * 3600 * 1000;
 	enum wasd_status st = find_interrupted(c, l, err);
+	/* Nobody recorded when they ended: not long after the last that is stored of the job. */
 	if (!st)
 		st = q_run(
 			c,
-			"UPDATE attempts SET ended_at=?1, outcome='interrupted', exit_reason='the daemon ended' WHERE ended_at IS NULL",
-			err, "i", now);
+			"UPDATE attempts SET ended_at=max(started_at,(SELECT updated_at FROM jobs WHERE id=job)), outcome='interrupted',"
+			" exit_reason='the daemon ended' WHERE ended_at IS NULL",
+			err, "");
 	for (size_t i = 0; i < l->n && !st; i++)
 		st = put_back(s, &l->items[i], err);
 	if (!st)

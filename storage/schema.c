@@ -211,6 +211,11 @@ static const char *const main_steps[] = {
 	/* 11 -> 12: what happens when a job has completed, and until when it must have. */
 	"ALTER TABLE jobs ADD COLUMN deadline INTEGER;"
 	"ALTER TABLE jobs ADD COLUMN on_complete TEXT;"
+	/* The time limit may change; wall_from: the attempts up to this one, before a retry on request, do not count. */
+	"ALTER TABLE jobs ADD COLUMN max_wall_s INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE jobs ADD COLUMN wall_from INTEGER NOT NULL DEFAULT 0;"
+	"UPDATE jobs SET max_wall_s=coalesce(CAST(json_extract(spec,'$.limits.max_wall_s') AS INTEGER),0) WHERE json_valid(spec);"
+	"CREATE INDEX jobs_by_deadline ON jobs(deadline) WHERE deadline IS NOT NULL AND finished_at IS NULL;"
 	/* Sweeps. A trial's spec is kept until its job is made of it. */
 	"ALTER TABLE jobs ADD COLUMN sweep TEXT;"
 	"ALTER TABLE jobs ADD COLUMN trial INTEGER;"

@@ -133,6 +133,12 @@ struct storage_page {
 	bool oldest_first;
 };
 
+struct storage_names {
+	char **items;
+	size_t n;
+};
+void storage_names_done(struct storage_names *l);
+
 /* ---- datasets --------------------------------------------------------------------------------- */
 
 struct storage_dataset {
@@ -214,11 +220,13 @@ struct storage_job {
 	char *trained; /* done | early_stopped: training has ended, and the job runs until its profiles are searched; NULL:
 	                  not yet */
 	int64_t created_at, started_at, finished_at, updated_at;
-	int64_t rev;       /* +1 with every change of the row: the ETag */
-	char *cloned_from; /* id of the job whose spec was its base, or NULL */
-	char *sweep;       /* id of the sweep of which it is a trial, or NULL */
-	int64_t trial;     /* its number in that sweep, from 1 */
-	int64_t until;     /* an attempt pauses at the end of this epoch; 0: it trains to its end */
+	int64_t rev;        /* +1 with every change of the row: the ETag */
+	char *cloned_from;  /* id of the job whose spec was its base, or NULL */
+	char *sweep;        /* id of the sweep of which it is a trial, or NULL */
+	int64_t trial;      /* its number in that sweep, from 1 */
+	int64_t until;      /* an attempt pauses at the end of this epoch; 0: it trains to its end */
+	int64_t deadline;   /* 0: none */
+	int64_t max_wall_s; /* limit of the running time of all its attempts since the last retry on request; 0: none */
 };
 void storage_job_done(struct storage_job *j);
 struct storage_job_list {
@@ -237,7 +245,8 @@ struct storage_job_in {
 	const char *name, *queue, *spec, *spec_digest, *labels, *note, *created_by, *init_checkpoint,
 		*cloned_from; /* labels NULL = {}; note NULL = "" */
 	int64_t priority;
-	const char *const *after; /* n_after ids of jobs; it is held until all of them have completed */
+	int64_t deadline, max_wall_s; /* 0: none */
+	const char *const *after;     /* n_after ids of jobs; it is held until all of them have completed */
 	size_t n_after;
 	const char *dataset;
 	int64_t dataset_version; /* must be ready or scanning */
@@ -250,6 +259,8 @@ struct storage_job_in {
 	const char *sweep;           /* NULL: not a trial of a sweep */
 	int64_t trial, until;
 };
+/* The time of a deadline in canonical form, whose seconds count from now; 0: none. */
+int64_t storage_deadline_ms(const cJSON *deadline);
 /* What the row repeats from a canonical spec with a version of its dataset; borrowed from it. The caller sets the rest:
  * spec, digests and labels as text, created_by ... after has room for the ids. */
 struct storage_job_in storage_job_in_of(const cJSON *spec, const char *after[WASD_AFTER_MAX]);
@@ -260,12 +271,21 @@ enum wasd_status storage_job_create(struct storage *s, const struct storage_job_
                                     bool *existing, struct wasd_err *err);
 enum wasd_status storage_job_get(struct storage *s, const char *id, struct storage_job *out, struct wasd_err *err);
 
-/* Members that can change after submission; NULL and -1 leave a member unchanged. Priority and queue only while the job
- * is not terminal (WASD_ESTATE); WASD_ENOTFOUND: the queue. Row, event and audit row in one transaction; out is the row
- * afterwards. */
+/* Members that can change after submission; NULL and -1 leave a member unchanged, and the last ones change only if
+ * their flag is set. Priority, queue, max_wall_s and keep only while the job is not terminal, the deadline only while
+ * it has not completed (WASD_ESTATE); WASD_ENOTFOUND: the queue. What is kept is applied with the next checkpoint. Row,
+ * event and audit row in one transaction; out is the row afterwards. */
+struct storage_keep {
+	int64_t best, latest;
+	const char *metric;
+	bool max;
+};
 struct storage_job_patch {
 	const char *name, *note, *labels, *queue;
 	int64_t priority;
+	bool set_deadline, set_max_wall_s, set_keep;
+	int64_t deadline, max_wall_s;
+	struct storage_keep keep;
 };
 enum wasd_status storage_job_update(struct storage *s, const char *id, const struct storage_job_patch *p,
                                     const char *actor, struct storage_job *out, struct wasd_err *err);
@@ -357,6 +377,14 @@ enum wasd_status storage_job_release(struct storage *s, const char *id, const st
 /* failed, cancelled, retry_wait -> queued: another attempt; after an end with all its retries. */
 enum wasd_status storage_job_retry(struct storage *s, const char *id, const struct storage_request *r,
                                    struct wasd_err *err);
+/* The jobs that have not ended and whose deadline has passed, also those with a worker, and the queued jobs that have
+ * used up their max_wall_s. */
+enum wasd_status storage_job_overdue(struct storage *s, struct storage_names *out, struct wasd_err *err);
+#define STORAGE_DEADLINE_OVER "its deadline has passed"
+#define STORAGE_WALL_OVER "limits.max_wall_s is over"
+/* Fails such a job, if it has no worker, with reason deadline_exceeded; its profiles not ready become failed.
+ * WASD_ESTATE: it has a worker, or is not overdue. */
+enum wasd_status storage_job_expire(struct storage *s, const char *id, struct wasd_err *err);
 /* Cancels a job without a worker, including a job that runs only for its profiles: those not ready become failed.
  * WASD_ESTATE otherwise. */
 enum wasd_status storage_job_cancel(struct storage *s, const char *id, const char *reason, const char *message,
@@ -491,6 +519,8 @@ enum wasd_status storage_attempt_list(struct storage *s, const char *job, struct
  * resume from, or NULL. */
 enum wasd_status storage_attempt_start(struct storage *s, const char *job, int64_t *number, char **resume_from,
                                        struct wasd_err *err);
+/* Running time, in milliseconds, of the job's attempts that have ended since its last retry on request. */
+enum wasd_status storage_job_ran(struct storage *s, const char *job, int64_t *ms, struct wasd_err *err);
 /* starting -> running once the worker has said hello. */
 enum wasd_status storage_attempt_running(struct storage *s, const char *job, int64_t number, int64_t pid,
                                          const char *build, struct wasd_err *err);
@@ -802,12 +832,6 @@ enum wasd_status storage_event_read(struct storage *s, int64_t after, const char
                                     struct storage_event_list *out, struct wasd_err *err);
 
 /* ---- deployments -------------------------------------------------------------------------------------------- */
-
-struct storage_names {
-	char **items;
-	size_t n;
-};
-void storage_names_done(struct storage_names *l);
 
 struct storage_deployment {
 	char *id; /* "dep_..." */

@@ -107,7 +107,7 @@ export function createForm({ datasets, submitted }) {
     const number = (name) => Number(field[name].value);
     const arch = field.arch.value, dataset = field.dataset.value;
     const name = field.name.value.trim();      // if empty, the daemon names the job after its network and data
-    const job = { ...(name && { name }), dataset, model: { arch },
+    const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset, model: { arch },
       data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
         schedule: { type: field.schedule.value, warmup_epochs: 1 } } };

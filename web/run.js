@@ -25,6 +25,7 @@ function facts(job) {
     ['Batch', t.batch],
     ['Seed', t.seed],
     ['Submitted', job.created_at && when(job.created_at)],
+    ['Deadline', job.deadline && when(job.deadline)],
   ].filter(([, value]) => value != null && value !== false);
 }
 

@@ -1,5 +1,6 @@
-/* base/id.c - ULIDs, random bytes and clocks. */
+/* base/id.c - ULIDs, random bytes, clocks and times. */
 #include "wasd/base.h"
+#include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -94,4 +95,49 @@ void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN])
 	         tm.tm_hour, tm.tm_min, tm.tm_sec, (int)ms);
 	memcpy(out, text, WASD_RFC3339_LEN);
 	out[WASD_RFC3339_LEN - 1] = 0;
+}
+
+/* Days from 1970-01-01 in the proleptic Gregorian calendar (Howard Hinnant's formula). */
+static int64_t days_from_civil(int64_t y, int m, int d)
+{
+	y -= m <= 2;
+	int64_t era = (y >= 0 ? y : y - 399) / 400;
+	int64_t yoe = y - era * 400, doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
+	return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
+}
+
+static bool two_digits(const char *s)
+{
+	return isdigit((unsigned char)s[0]) && isdigit((unsigned char)s[1]);
+}
+
+bool wasd_rfc3339_parse(const char *s, int64_t *unix_ms)
+{
+	static const char form[] = "dddd-dd-ddTdd:dd:dd";
+	static const int month_days[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	for (size_t i = 0; form[i]; i++)
+		if (form[i] == 'd' ? !isdigit((unsigned char)s[i]) : s[i] != form[i] && !(form[i] == 'T' && s[i] == 't'))
+			return false;
+	int y = atoi(s), mo = atoi(s + 5), d = atoi(s + 8), h = atoi(s + 11), mi = atoi(s + 14), sec = atoi(s + 17), ms = 0;
+	if (mo < 1 || mo > 12 || d < 1 || d > month_days[mo - 1] || h > 23 || mi > 59 || sec > 60)
+		return false;
+	s += 19;
+	if (*s == '.') {
+		size_t n = strspn(++s, "0123456789");
+		if (n == 0 || n > 9)
+			return false;
+		for (size_t i = 0; i < 3; i++)
+			ms = ms * 10 + (i < n ? s[i] - '0' : 0);
+		s += n;
+	}
+	int offset = 0;
+	if (*s == '+' || *s == '-') {
+		if (!two_digits(s + 1) || s[3] != ':' || !two_digits(s + 4) || s[6])
+			return false;
+		offset = (atoi(s + 1) * 60 + atoi(s + 4)) * (*s == '-' ? -1 : 1);
+	} else if ((*s != 'Z' && *s != 'z') || s[1]) {
+		return false;
+	}
+	*unix_ms = ((days_from_civil(y, mo, d) * 24 + h) * 60 + mi - offset) * 60000LL + sec * 1000LL + ms;
+	return true;
 }

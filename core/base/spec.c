@@ -230,7 +230,8 @@ static const struct wasd_field limits[] = {
 	{"threads", WASD_INT, "0", 0, 1024, .summary = "compute threads; 0: the worker's share"},
 	{"memory_mb", WASD_INT, "0", 0, 1 << 24, .summary = "memory of the training process; 0: no limit"},
 	{"nice", WASD_INT, "10", 0, 19, .summary = "niceness of the process"},
-	{"max_wall_s", WASD_INT, "0", 0, 1e9, .summary = "time limit of the job in seconds; 0: no limit"},
+	{"max_wall_s", WASD_INT, "0", 0, 1e9,
+     .summary = "time that its attempts may run, in seconds, all together; 0: no limit"},
 	{0},
 };
 
@@ -266,6 +267,8 @@ const struct wasd_field wasd_spec[] = {
 	{"preemptible", WASD_BOOL, "true",
      .summary = "a job of higher priority may take its worker; it goes on from a checkpoint"},
 	{"retry", WASD_OBJECT, "{}", .sub = retry, .summary = "what happens after a failure"},
+	{"deadline", WASD_NUM, NULL, 0, 1e9, .above_min = true, .null_ok = true, .form = "deadline",
+     .summary = "seconds from the submission, or a time (RFC 3339), by which it must have completed; else it fails"},
 	{"on_complete", WASD_REFUSED, "null", .null_ok = true, .summary = "not supported; omit it or give null"},
 	{"sweep", WASD_REFUSED, .summary = "a sweep is a request of its own: POST /v1/sweeps"},
 	{"resources", WASD_REFUSED, .summary = "a job runs on this machine; use limits.threads"},

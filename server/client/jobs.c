@@ -17,12 +17,17 @@ struct options {
 
 enum { BRIEF_LEAST = 10, DEFAULT_LIMIT = 100 };
 
-/* "evaluating, 12 of 40, 35 s left"; for a job that is not running its reason, unless that says nothing. */
+/* "evaluating, 12 of 40, 35 s left"; for a job in the queue why it waits, for one that has ended its reason, unless
+ * that says nothing. */
 static void describe(const cJSON *job, char *out, size_t size)
 {
 	const cJSON *progress = wasd_json_get(job, "progress");
 	const char *phase = "", *reason = "";
 	double done, total, eta_s;
+	if (wasd_json_str(wasd_json_get(job, "queue"), "message", &phase)) {
+		snprintf(out, size, "%.180s", phase);
+		return;
+	}
 	wasd_json_str(progress, "phase", &phase);
 	wasd_json_str(job, "reason", &reason);
 	bool running = !client_ended(client_text(job, "state"));

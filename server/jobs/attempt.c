@@ -190,8 +190,7 @@ static enum wasd_status launch(struct sched *j, const struct storage_job *job, c
 	a->until = job->until;
 	a->retry_max = (int64_t)wasd_spec_number(a->spec, "/retry/max");
 	a->backoff_s = wasd_spec_number(a->spec, "/retry/backoff_s");
-	task_limit(&a->task, (int64_t)wasd_spec_number(a->spec, "/limits/memory_mb"),
-	           (int64_t)wasd_spec_number(a->spec, "/limits/max_wall_s"), j->cfg.cancel_ms);
+	task_limit(&a->task, (int64_t)wasd_spec_number(a->spec, "/limits/memory_mb"), 0, j->cfg.cancel_ms);
 	*out = a;
 	return WASD_OK;
 }
@@ -209,6 +208,8 @@ enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, c
 		task_kill(&a->task, "its job must not start");
 		return s;
 	}
+	storage_job_ran(j->cfg.db, job->id, &a->ran_ms, NULL);
+	attempt_limit_time(a);
 	if (!a->resume && job->init_checkpoint)
 		a->init = wasd_strdup(job->init_checkpoint);
 	a->loading = a->resume || a->init;
@@ -234,17 +235,25 @@ void attempt_cancel(struct attempt *a, bool kill, const char *reason)
 void attempt_stop(struct attempt *a, enum attempt_stop why)
 {
 	static const char *const before[] = {
-		[STOP_PREEMPT] = "preempted before it began",
-		[STOP_DRAIN] = "the daemon is stopping",
-		[STOP_ROOM] = "paused for lack of room before it began",
-		[STOP_PAUSE] = "paused before it began",
-		[STOP_CANCEL] = "cancelled before it began",
+		[STOP_PREEMPT] = "preempted before it began", [STOP_DEADLINE] = "its deadline passed before it began",
+		[STOP_DRAIN] = "the daemon is stopping",      [STOP_ROOM] = "paused for lack of room before it began",
+		[STOP_PAUSE] = "paused before it began",      [STOP_CANCEL] = "cancelled before it began",
 	};
 	bool told = a->stop != STOP_NONE;
 	if (why > a->stop)
 		a->stop = why;
 	if (!told)
 		task_cancel(&a->task, a->jobs->cfg.cancel_ms, before[why]);
+}
+
+void attempt_limit_time(struct attempt *a)
+{
+	struct storage_job job = {0};
+	if (!a->number || storage_job_get(a->jobs->cfg.db, a->id, &job, NULL) != WASD_OK)
+		return;
+	int64_t left_ms = job.max_wall_s * 1000 - a->ran_ms;
+	task_limit_time(&a->task, !job.max_wall_s ? 0 : left_ms > 0 ? left_ms * 1000 : 1);
+	storage_job_done(&job);
 }
 
 void attempt_tick(struct attempt *a)
@@ -331,15 +340,15 @@ static void outcome(struct attempt *a, struct storage_exit *x, struct storage_mo
 		m->to = "queued";
 		m->reason = "daemon_stopped";
 		m->message = "the daemon was stopped; the job goes on from its last checkpoint";
-	} else if (a->task.over_time) {
-		x->outcome = "failed";
-		m->to = "failed";
-		m->reason = "deadline_exceeded";
-		m->message = "limits.max_wall_s is over";
 	} else if (completed) {
 		x->outcome = "completed";
 		m->to = "completed";
 		m->reason = done;
+	} else if (a->task.over_time || a->stop == STOP_DEADLINE) {
+		x->outcome = "failed";
+		m->to = "failed";
+		m->reason = "deadline_exceeded";
+		m->message = a->task.over_time ? STORAGE_WALL_OVER : STORAGE_DEADLINE_OVER;
 	} else if (a->stop == STOP_PREEMPT && !why_failed(a, "reason")) {
 		x->outcome = "preempted";
 		m->to = "queued";

@@ -20,8 +20,9 @@ struct log_entry {
 enum attempt_stop {
 	STOP_NONE,
 	STOP_PREEMPT, /* its worker is for a job of higher priority */
-	STOP_DRAIN,   /* the daemon is stopping */
-	STOP_ROOM,    /* the disk or the quota is full */
+	STOP_DEADLINE,
+	STOP_DRAIN, /* the daemon is stopping */
+	STOP_ROOM,  /* the disk or the quota is full */
 	STOP_PAUSE,
 	STOP_CANCEL,
 };
@@ -37,6 +38,7 @@ struct attempt {
 	char *dataset_path;  /* absolute */
 	char *resume, *init; /* checkpoint ids or NULL */
 	int64_t threads, retry_max;
+	int64_t ran_ms; /* running time of the attempts before it that count */
 	double backoff_s;
 	int64_t until; /* it pauses at the end of this epoch; 0: it does not */
 	/* state */
@@ -100,6 +102,7 @@ struct sched {
 enum wasd_status attempt_start(struct sched *j, const struct storage_job *job, const char *dataset_path,
                                struct wasd_err *err);
 void attempt_tick(struct attempt *a);
+void attempt_limit_time(struct attempt *a); /* applies the time limit of its row, which may have changed */
 void attempt_cancel(struct attempt *a, bool kill, const char *reason);
 /* Ends it as soon as its checkpoint is stored, at most cfg.cancel_ms later. The job's row has moved already. */
 void attempt_stop(struct attempt *a, enum attempt_stop why);
@@ -132,5 +135,8 @@ void attempt_no_room(struct attempt *a, const char *reason, const char *why);
 enum wasd_status attempt_show_no_room(struct attempt *a, struct wasd_err *err); /* moves its row to pausing */
 /* scheduler.c. [S] */
 void schedule(struct sched *j);
+/* control.c. [S] The attempt of a job; NULL also for a job whose attempt could not be stored (it has no number, and its
+ * process is being ended). */
+struct attempt *attempt_of(struct sched *j, const char *id);
 
 #endif

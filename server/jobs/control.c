@@ -5,8 +5,7 @@
 
 #include <string.h>
 
-/* NULL also for a job whose attempt could not be stored (it has no number, and its process is being ended). */
-static struct attempt *attempt_of(struct sched *j, const char *id)
+struct attempt *attempt_of(struct sched *j, const char *id)
 {
 	struct attempt *a = j->attempts;
 	while (a && (strcmp(a->id, id) || !a->number))

@@ -144,10 +144,32 @@ static void step_sweeps(struct sched *j)
 	wasd_free(orders.items);
 }
 
+/* Ends the jobs whose deadline has passed or whose time is used up; a running one stores a checkpoint first. */
+static void end_overdue(struct sched *j)
+{
+	struct storage_names late = {0};
+	bool any = false;
+	if (storage_job_overdue(j->cfg.db, &late, NULL) != WASD_OK)
+		return;
+	for (size_t i = 0; i < late.n; i++) {
+		struct attempt *a = attempt_of(j, late.items[i]);
+		if (a) {
+			attempt_stop(a, STOP_DEADLINE);
+		} else if (storage_job_expire(j->cfg.db, late.items[i], NULL) == WASD_OK) {
+			log_about(late.items[i], LOG_WARN, "job failed", "job=%s reason=deadline_exceeded", late.items[i]);
+			any = true;
+		}
+	}
+	storage_names_done(&late);
+	if (any && j->cfg.profiles_changed)
+		j->cfg.profiles_changed(j->cfg.ctx);
+}
+
 void schedule(struct sched *j)
 {
 	struct plan p;
 	const struct storage_job *job;
+	end_overdue(j);
 	count_searching(j);
 	pthread_mutex_lock(&j->lock);
 	bool draining = j->draining, low = j->room.low;
@@ -209,6 +231,8 @@ static void poked(void *ctx)
 	struct sched *j = ctx;
 	atomic_store(&j->poke_pending, false);
 	j->blocked_until_us = 0;
+	for (struct attempt *a = j->attempts; a; a = a->next)
+		attempt_limit_time(a);
 	schedule(j);
 }
 
@@ -297,8 +321,20 @@ static const char *why_queued(struct sched *j, const struct storage_queue *q, co
 	return "workers_busy";
 }
 
-/* The object of a job that waits there, in queue q. */
-static cJSON *place_json(struct sched *j, const struct storage_queue *q, const struct storage_place *place)
+/* Would it not be over before its deadline? If so, text says it. usual_s: as in struct storage_place. */
+static bool too_late(int64_t deadline, double eta_s, double usual_s, char text[300])
+{
+	double left_s = (double)(deadline - wasd_now_ms()) / 1000;
+	if (!deadline || eta_s < 0 || eta_s + usual_s <= left_s)
+		return false;
+	size_t n = strlen(text);
+	snprintf(text + n, 300 - n, "; its deadline is before it would %s", eta_s > left_s ? "start" : "usually end");
+	return true;
+}
+
+/* The object of a job that waits there, in queue q; deadline 0: it has none. */
+static cJSON *place_json(struct sched *j, const struct storage_queue *q, const struct storage_place *place,
+                         int64_t deadline)
 {
 	char text[300];
 	double *free_s = wasd_calloc((size_t)j->cfg.workers, sizeof *free_s), eta = -1;
@@ -311,11 +347,14 @@ static cJSON *place_json(struct sched *j, const struct storage_queue *q, const s
 	if (!strcmp(reason, "workers_busy") || !strcmp(reason, "starting"))
 		eta = plan_eta(free_s, busy, j->cfg.workers, place->before, place->usual_s);
 	wasd_free(free_s);
+	bool late = too_late(deadline, eta, place->usual_s, text);
 	cJSON *o = wasd_message(NULL, "name:s position:i reason:s message:s", q->name, place->before + 1, reason, text);
 	if (eta >= 0)
 		cJSON_AddNumberToObject(o, "eta_s", eta);
 	else
 		cJSON_AddNullToObject(o, "eta_s");
+	if (deadline)
+		cJSON_AddBoolToObject(o, "late", late);
 	return o;
 }
 
@@ -328,7 +367,7 @@ static cJSON *queue_place(struct sched *j, const char *id)
 	if (storage_job_get(j->cfg.db, id, &job, NULL) == WASD_OK &&
 	    storage_job_place(j->cfg.db, id, &place, NULL) == WASD_OK &&
 	    storage_queue_get(j->cfg.db, job.queue, &q, NULL) == WASD_OK)
-		o = place_json(j, &q, &place);
+		o = place_json(j, &q, &place, job.deadline);
 	storage_queue_done(&q);
 	storage_job_done(&job);
 	return o;
@@ -377,7 +416,7 @@ static cJSON *would(struct sched *j, const cJSON *spec)
 	wasd_json_str(spec, "queue", &queue);
 	if (storage_job_place_new(j->cfg.db, (int64_t)wasd_spec_number(spec, "/priority"), &place, NULL) == WASD_OK &&
 	    storage_queue_get(j->cfg.db, queue, &q, NULL) == WASD_OK)
-		o = place_json(j, &q, &place);
+		o = place_json(j, &q, &place, 0);
 	storage_queue_done(&q);
 	pthread_mutex_lock(&j->lock);
 	int64_t running = j->n_running;

@@ -177,6 +177,11 @@ void task_limit(struct task *t, int64_t memory_mb, int64_t wall_s, int grace_ms)
 		proc_limit_memory(t->proc, memory_mb);
 }
 
+void task_limit_time(struct task *t, int64_t wall_us)
+{
+	t->wall_us = wall_us;
+}
+
 static void say(struct task *t, cJSON *m, int fd, const char *why_not)
 {
 	if (t->proc && !proc_send(t->proc, m, NULL, 0, fd))

@@ -92,6 +92,8 @@ enum wasd_status task_launch(struct task *t, struct wasd_err *err);
 /* Kills the process as out of memory above memory_mb, and cancels it wall_s after its launch, with grace_ms as in
  * task_cancel. 0: no limit. */
 void task_limit(struct task *t, int64_t memory_mb, int64_t wall_s, int grace_ms);
+/* The time limit alone, in microseconds since the launch; it may change while the process runs. */
+void task_limit_time(struct task *t, int64_t wall_us);
 /* Sends the request m with fd (-1 = none); takes both. Kills the process if that fails. */
 void task_start(struct task *t, cJSON *m, int fd);
 /* Sends another message (taken). If that fails, kills the process with reason why_not. No effect after its end. */

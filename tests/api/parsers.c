@@ -190,7 +190,7 @@ static void times(void)
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		int64_t ms = -1;
-		bool ok = api_parse_time(rows[i].s, &ms);
+		bool ok = wasd_rfc3339_parse(rows[i].s, &ms);
 		CHECK_MSG(ok == (rows[i].ms != -1) && (!ok || ms == rows[i].ms), "\"%s\": %d, %lld", rows[i].s, ok,
 		          (long long)ms);
 	}
@@ -198,7 +198,7 @@ static void times(void)
 	for (int64_t ms = -100000000000; ms < 4000000000000; ms += 98765432101) { /* the printer and the parser agree */
 		int64_t back = 1;
 		wasd_rfc3339(ms, text);
-		CHECK_MSG(api_parse_time(text, &back) && back == ms, "%s", text);
+		CHECK_MSG(wasd_rfc3339_parse(text, &back) && back == ms, "%s", text);
 	}
 }
 

@@ -224,6 +224,57 @@ static void attempt_was(const char *id, size_t number, const char *outcome)
 	storage_attempt_list_done(&a);
 }
 
+static void limit(const char *id, struct storage_job_patch p)
+{
+	struct storage_job now = {0};
+	struct wasd_err err = {0};
+	p.priority = -1;
+	CHECK_MSG(storage_job_update(db, id, &p, "t", &now, &err) == WASD_OK, "%s", err.msg);
+	storage_job_done(&now);
+	sched_poke(jobs);
+}
+
+static void ended_by(const char *id, const char *message, bool with_checkpoint)
+{
+	struct storage_job j = wait_state(id, "failed", 6000);
+	CHECK_STR(j.reason, "deadline_exceeded");
+	CHECK_STR(j.message, message);
+	storage_job_done(&j);
+	struct storage_ckpt c = {0};
+	CHECK_INT(storage_ckpt_pick(db, id, "latest", &c, NULL), with_checkpoint ? WASD_OK : WASD_ENOTFOUND);
+	storage_ckpt_done(&c);
+}
+
+/* Deadlines and time limits act on a job in every state, also when they change while it runs. */
+static void limits_of_time(void)
+{
+	char running[48], waiting[48], paused[48];
+	const struct storage_job_patch over = {.set_deadline = true, .deadline = 1};
+	start(1);
+	submit("polite", 0, "", running);
+	storage_job_done(&(struct storage_job[]){wait_state(running, "running", 3000)}[0]);
+	submit("polite", 0, "", waiting);
+	limit(waiting, over);
+	limit(running, over); /* it stores a checkpoint first */
+	ended_by(waiting, STORAGE_DEADLINE_OVER, false);
+	ended_by(running, STORAGE_DEADLINE_OVER, true);
+	attempt_was(running, 1, "failed");
+
+	submit("polite", 0, "", paused);
+	storage_job_done(&(struct storage_job[]){wait_state(paused, "running", 3000)}[0]);
+	CHECK_INT(change(paused, API_JOB_PAUSE), WASD_OK);
+	storage_job_done(&(struct storage_job[]){wait_state(paused, "paused", 3000)}[0]);
+	limit(paused, over);
+	ended_by(paused, STORAGE_DEADLINE_OVER, true);
+	CHECK_INT(change(paused, API_JOB_RETRY), WASD_ESTATE);
+
+	submit("polite", 0, "", running); /* a limit that it gets while it runs */
+	storage_job_done(&(struct storage_job[]){wait_state(running, "running", 3000)}[0]);
+	limit(running, (struct storage_job_patch){.set_max_wall_s = true, .max_wall_s = 1});
+	ended_by(running, STORAGE_WALL_OVER, true);
+	stop();
+}
+
 static void pauses(void)
 {
 	char id[48], second[48];
@@ -485,6 +536,7 @@ int main(int argc, char **argv)
 	TEST_RUN(retries);
 	TEST_RUN(floods);
 	TEST_RUN(cancels);
+	TEST_RUN(limits_of_time);
 	TEST_RUN(pauses);
 	TEST_RUN(deaf_workers);
 	TEST_RUN(says_how_far_it_is);

@@ -171,6 +171,7 @@ static void test_every_move(void)
 		"preempting completed", "preempting retry_wait", "preempting failed",   "preempting cancelling",
 		"preempting pausing",   "retry_wait queued",     "retry_wait failed",   "retry_wait cancelled",
 		"retry_wait held",      "cancelling cancelled",  "failed queued",       "cancelled queued",
+		"held failed",          "paused failed",
 	};
 	static const char *const way[][4] = {
 		{"queued"},

@@ -158,6 +158,7 @@ bool wasd_usage_of(int pid, struct wasd_usage *out); /* pid 0: this process. Fal
 
 #define WASD_RFC3339_LEN 25
 void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN]); /* "2026-11-24T08:49:23.123Z" */
+bool wasd_rfc3339_parse(const char *s, int64_t *unix_ms);       /* strict */
 
 /* True if s matches ^[a-z0-9][a-z0-9._-]{0,62}$ and is not the reserved "stats" (web/docs/api.md#names). */
 bool wasd_name_ok(const char *s);
