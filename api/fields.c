@@ -87,6 +87,14 @@ static cJSON *list_canon(struct field_ctx *c, const char *pointer, const struct 
 	return n >= f->min && n <= f->max ? cJSON_Duplicate(v, 1) : out_of_range(c, pointer, f, v);
 }
 
+/* The type that an object without one has: that of the row's default; NULL: it must be given. Frees with *def. */
+static const char *usual_type(const struct wasd_field *f, cJSON **def)
+{
+	const char *type = NULL;
+	*def = f->def ? cJSON_Parse(f->def) : NULL;
+	return wasd_json_str(*def, "type", &type) ? type : NULL;
+}
+
 cJSON *field_typed(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
 	char at[256], names[256], shown[80];
@@ -97,18 +105,23 @@ cJSON *field_typed(struct field_ctx *c, const char *pointer, const struct wasd_f
 		api_fault(c->faults, "invalid_field", pointer, "%s must be an object with a \"type\", not %s", pointer, shown);
 		return NULL;
 	}
-	const cJSON *row = wasd_json_str(v, "type", &type) ? caps_row(c->caps, f->table, type) : NULL;
+	const cJSON *got = wasd_json_get(v, "type");
+	cJSON *def = NULL;
+	if (!got)
+		type = usual_type(f, &def);
+	const cJSON *row = type || wasd_json_str(v, "type", &type) ? caps_row(c->caps, f->table, type) : NULL;
 	if (!row) {
-		const cJSON *got = wasd_json_get(v, "type");
 		caps_names(c->caps, f->table, names);
 		if (got)
 			fields_show(shown, got);
 		api_fault(c->faults, "invalid_field", at, "%s must be %s, not %s", at, names, got ? shown : "left out");
+		cJSON_Delete(def);
 		return NULL;
 	}
 	cJSON *out = cJSON_CreateObject();
 	if (!api_add_str(out, "type", type))
 		c->faults->no_memory = true;
+	cJSON_Delete(def);
 	if (options_canon(c, pointer, "type", wasd_json_get(row, "options"), f->sub, v, out))
 		return out;
 	cJSON_Delete(out);

@@ -48,6 +48,7 @@ static void fixed_point(void)
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":{\"name\":\"cifar10\"}}",
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"was\":{},\"train\":{},\"eval\":{},\"checkpoint\":{},\"limits\":{},\"retry\":{}}",
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"was\":null,\"train\":{\"optimizer\":{\"type\":\"sgd\",\"lr\":1e-2}}}",
+		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"train\":{\"optimizer\":{\"lr\":0.01},\"schedule\":{\"warmup_epochs\":0}}}",
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"weights\":[{\"type\":\"was\"}]}",
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"was\":null,\"weights\":[{\"groups\":1,\"type\":\"was\"}]}",
 		"{\"model\":{\"arch\":\"resnet18\"},\"dataset\":\"cifar10\",\"train\":{\"label_smoothing\":-0,\"seed\":123.0}}",
