@@ -283,7 +283,7 @@ struct storage_request;
 struct api_jobs {
 	struct sched *self;
 	void (*queued)(struct sched *self, const char *job); /* this job may have become runnable; NULL: any may */
-	enum wasd_status (*cancel)(struct sched *self, const char *job, bool kill, const char *reason,
+	enum wasd_status (*cancel)(struct sched *self, const char *job, bool kill, const char *reason, const char *actor,
 	                           struct wasd_err *err);
 	/* WASD_ESTATE: not possible in the job's state. What already holds gives WASD_OK. */
 	enum wasd_status (*change)(struct sched *self, const char *job, enum api_job_change what,

@@ -22,7 +22,7 @@ enum api_result api_checkpoints_patch(struct api_ctx *c, const struct api_reques
 	cJSON *in = api_body_fields(q, r, fields, NULL, false);
 	if (in && api_ckpt_find(c, q, r, &k)) {
 		wasd_json_bool(in, "pinned", &pinned);
-		enum wasd_status st = storage_ckpt_pin(c->db, k.id, pinned, &err);
+		enum wasd_status st = storage_ckpt_pin(c->db, k.id, pinned, q->actor, &err);
 		k.pinned = pinned;
 		if (st)
 			api_send_error(q, r, &err);

@@ -202,8 +202,9 @@ static enum api_result take_source(struct api_ctx *c, const struct api_request *
 	struct storage_dataset d;
 	struct wasd_err err = {0};
 	bool existing = true;
-	enum wasd_status st = q->waited ? find_source(c, s->name, s->digest, &d, &err) :
-	                                  storage_dataset_begin(c->db, s->name, NULL, s->digest, &d, &existing, &err);
+	enum wasd_status st = q->waited ?
+	                          find_source(c, s->name, s->digest, &d, &err) :
+	                          storage_dataset_begin(c->db, s->name, NULL, s->digest, q->actor, &d, &existing, &err);
 	if (st) {
 		api_send_error(q, r, &err);
 		return API_DONE;

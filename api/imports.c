@@ -21,6 +21,14 @@ static bool blob_param(const struct api_request *q, struct api_response *r, char
 	return false;
 }
 
+static enum wasd_status audit_blob(struct api_ctx *c, const struct api_request *q, const char *sha256,
+                                   struct wasd_err *err)
+{
+	char object[80];
+	snprintf(object, sizeof object, "blob/%s", sha256);
+	return storage_audit_add(c->db, q->actor, "blob.add", object, NULL, NULL, NULL, NULL, err);
+}
+
 enum api_result api_blobs_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	char sha256[128], url[160];
@@ -36,9 +44,10 @@ enum api_result api_blobs_put(struct api_ctx *c, const struct api_request *q, st
 		api_send_problem(q, r, "conflict", "sha256", "the body's SHA-256 is %s", q->uploads[0].sha256);
 	} else if (c->blobs.put(c->blobs.self, &q->uploads[0], &existed, &err)) {
 		api_send_error(q, r, &err);
+	} else if (*q->uploads_taken = !existed, !existed && audit_blob(c, q, sha256, &err)) {
+		api_send_error(q, r, &err);
 	} else {
 		cJSON *j = cJSON_CreateObject();
-		*q->uploads_taken = !existed;
 		api_add_str(j, "sha256", sha256);
 		api_add_int(j, "bytes", (int64_t)q->uploads[0].bytes);
 		api_send_json(r, existed ? 200 : 201, j);
@@ -166,7 +175,11 @@ enum api_result api_checkpoints_import(struct api_ctx *c, const struct api_reque
 		return API_DONE;
 	struct api_import how = api_import_read(in, "");
 	if (api_import(c, q, r, &how, id)) {
-		if (storage_ckpt_get(c->db, id, &k, &err)) {
+		char object[80];
+		snprintf(object, sizeof object, "checkpoint/%s", id);
+		enum wasd_status st = storage_audit_add(c->db, q->actor, "checkpoint.import", object, NULL, NULL, NULL, NULL,
+		                                        &err);
+		if (st || (st = storage_ckpt_get(c->db, id, &k, &err))) {
 			api_send_error(q, r, &err);
 		} else {
 			api_send_json(r, 201, api_ckpt_json(&k));

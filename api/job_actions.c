@@ -41,7 +41,7 @@ enum api_result api_jobs_cancel(struct api_ctx *c, const struct api_request *q, 
 	} else {
 		wasd_json_str(in, "mode", &mode);
 		wasd_json_str(in, "reason", &reason);
-		enum wasd_status st = c->jobs.cancel(c->jobs.self, job.id, !strcmp(mode, "kill"), reason, &err);
+		enum wasd_status st = c->jobs.cancel(c->jobs.self, job.id, !strcmp(mode, "kill"), reason, q->actor, &err);
 		struct wasd_err get_err = {0};
 		if (storage_job_get(c->db, job.id, &now, &get_err))
 			api_send_error(q, r, st ? &err : &get_err);
@@ -83,6 +83,8 @@ static enum api_result change(struct api_ctx *c, const struct api_request *q, st
 	struct wasd_err get_err = {0};
 	if (storage_job_get(c->db, job.id, &now, &get_err))
 		api_send_error(q, r, &get_err);
+	else if (st == WASD_ESTATE && err.pointer[0] == '/')
+		api_send_problem(q, r, "conflict", err.pointer, "%s: %s", err.pointer, err.msg);
 	else if (st == WASD_ESTATE)
 		send_refused_move(q, r, &now, to);
 	else if (st)

@@ -92,7 +92,7 @@ static enum wasd_status act(struct api_ctx *c, const struct api_request *q, cons
 		if ((st = storage_job_get(c->db, id, &job, err)))
 			return st;
 		if (strcmp(job.state, "cancelled"))
-			st = c->jobs.cancel(c->jobs.self, id, kill, by->reason ? by->reason : "", err);
+			st = c->jobs.cancel(c->jobs.self, id, kill, by->reason ? by->reason : "", by->actor, err);
 		storage_job_done(&job);
 	}
 	return st;

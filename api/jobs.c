@@ -158,8 +158,60 @@ void api_job_as_now(cJSON *j, const struct storage_job *s)
 		put(checkpoint, "keep", keep_json(s));
 }
 
-static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full)
+/* What a member costs beyond the row. */
+enum { SPEC = 1, LIVE = 2, ATTEMPTS = 4, LATEST = 8, BEST = 16, WARNINGS = 32, ALL = 63 };
+static const struct {
+	const char *name;
+	int parts;
+} members[] = {
+	{"id", 0},
+	{"name", 0},
+	{"state", 0},
+	{"reason", 0},
+	{"message", 0},
+	{"labels", 0},
+	{"note", 0},
+	{"priority", 0},
+	{"queue", LIVE},
+	{"deadline", 0},
+	{"progress", LIVE},
+	{"attempt", LIVE},
+	{"attempts", ATTEMPTS},
+	{"metrics_latest", LATEST},
+	{"best", BEST},
+	{"warnings", WARNINGS},
+	{"spec_digest", 0},
+	{"dataset_digest", 0},
+	{"build", 0},
+	{"created_by", 0},
+	{"cloned_from", 0},
+	{"sweep", 0},
+	{"trial", 0},
+	{"created_at", 0},
+	{"started_at", 0},
+	{"finished_at", 0},
+	{"updated_at", 0},
+	{"links", 0},
+};
+
+/* What the members in a comma-separated list cost; NULL: all members. Those without a row above are of the spec, or of
+ * what runs now. */
+static int parts_of(const char *fields)
 {
+	int parts = fields ? 0 : ALL;
+	for (const char *s = fields; s && *s; s += strcspn(s, ","), s += *s == ',') {
+		size_t n = strcspn(s, ","), i = 0;
+		while (i < API_LEN(members) && (strlen(members[i].name) != n || strncmp(s, members[i].name, n)))
+			i++;
+		parts |= i < API_LEN(members) ? members[i].parts : SPEC | LIVE;
+	}
+	return parts;
+}
+
+/* fields: only these members are needed; NULL: all. */
+static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full, const char *fields)
+{
+	const int parts = parts_of(fields);
 	cJSON *j = cJSON_CreateObject();
 	if (!j)
 		return NULL;
@@ -167,22 +219,25 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	api_add_str(j, "state", s->state);
 	api_add_str(j, "reason", s->reason);
 	api_add_str(j, "message", s->message);
-	cJSON *spec = api_parse_trusted(s->spec);
-	if (!spec)
+	cJSON *spec = parts & SPEC ? api_parse_trusted(s->spec) : NULL;
+	if (!spec && parts & SPEC)
 		api_poison(j);
 	merge_take(j, spec);
 	api_job_as_now(j, s);
 	put(j, "deadline", s->deadline ? time_json(s->deadline) : cJSON_CreateNull());
 	api_add_take(j, "progress", s->progress ? api_parse_trusted(s->progress) : cJSON_CreateObject());
 	api_add_int(j, "attempt", s->attempt);
-	if (full)
+	if (full && parts & ATTEMPTS)
 		api_add_take(j, "attempts", attempts_json(c, s->id));
-	else
+	if (!full)
 		cJSON_DeleteItemFromObjectCaseSensitive(cJSON_GetObjectItemCaseSensitive(j, "model"),
 		                                        "layers"); /* the full job object has them */
-	api_add_take(j, "metrics_latest", latest_json(c, s->id));
-	api_add_take(j, "best", best_json(c, s));
-	api_add_take(j, "warnings", warnings_json(c, s->id));
+	if (parts & LATEST)
+		api_add_take(j, "metrics_latest", latest_json(c, s->id));
+	if (parts & BEST)
+		api_add_take(j, "best", best_json(c, s));
+	if (parts & WARNINGS)
+		api_add_take(j, "warnings", warnings_json(c, s->id));
 	api_add_str(j, "spec_digest", s->spec_digest);
 	api_add_str(j, "dataset_digest", s->dataset_digest);
 	api_add_raw(j, "build", s->build);
@@ -195,7 +250,7 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	api_add_time(j, "finished_at", s->finished_at);
 	api_add_time(j, "updated_at", s->updated_at);
 	api_add_take(j, "links", links_json(s->id));
-	if (!storage_job_terminal(s->state))
+	if (parts & LIVE && !storage_job_terminal(s->state))
 		merge_take(j, live_json(c, s->id));
 	return j;
 }
@@ -218,8 +273,8 @@ static void select_fields(cJSON *j, const char *fields)
 void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
                   const struct storage_job *s)
 {
-	cJSON *j = job_json(c, s, true);
 	const char *fields = api_query(q, "fields");
+	cJSON *j = job_json(c, s, true, fields);
 	if (fields)
 		select_fields(j, fields);
 	api_send_json(r, status, j);
@@ -298,7 +353,7 @@ enum api_result api_jobs_list(struct api_ctx *c, const struct api_request *q, st
 		for (size_t i = 0; i < l.n; i++) {
 			if (!labels_match(q, l.items[i].labels))
 				continue;
-			cJSON *j = job_json(c, &l.items[i], false);
+			cJSON *j = job_json(c, &l.items[i], false, fields);
 			if (fields)
 				select_fields(j, fields);
 			api_push(items, j);

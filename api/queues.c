@@ -1,5 +1,6 @@
 /* api/queues.c - the queues that jobs wait in. */
 #include "internal.h"
+#include <string.h>
 
 bool api_queue_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name)
 {
@@ -43,6 +44,23 @@ enum api_result api_queues_list(struct api_ctx *c, const struct api_request *q, 
 		api_push(items, queue_json(&l.items[i]));
 	storage_queue_list_done(&l);
 	api_send_list(q, r, items, NULL);
+	return API_DONE;
+}
+
+enum api_result api_queues_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	char name[128];
+	struct wasd_err err = {0};
+	api_param(q, "q", name);
+	enum wasd_status st = storage_queue_delete(c->db, name, q->actor, &err);
+	if (st == WASD_ESTATE)
+		api_send_problem(q, r, strcmp(name, "default") ? "referenced" : "conflict", NULL, "%s", err.msg);
+	else if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "not_found", NULL, "no queue %s", name);
+	else if (st)
+		api_send_error(q, r, &err);
+	else
+		r->status = 204;
 	return API_DONE;
 }
 

@@ -61,6 +61,8 @@ const struct api_route api_routes[] = {
      "The queues: limit, weight, whether paused, and how many jobs run and wait.", NULL},
 	{"PATCH", "/v1/queues/{q}", API_BODY_JSON, api_queues_patch,
      "Change a queue's max_running, weight or paused (JSON merge patch); an unknown one is made.", NULL},
+	{"DELETE", "/v1/queues/{q}", API_BODY_NONE, api_queues_delete,
+     "Delete a queue in which no unfinished job is; \"default\" stays.", NULL},
 	{"GET", "/v1/jobs/{id}/metrics", API_BODY_NONE, api_jobs_metrics,
      "Series per epoch, along the steps (train_loss_step, lr_step, images_per_s_step: at most 1,000 points each) and over time (cpu_percent, rss_bytes, disk_free_bytes), as JSON, CSV or NDJSON.",
      "names from_step max_points x format"},

@@ -253,20 +253,28 @@ out:
 struct pin_args {
 	const char *id;
 	bool pinned;
+	const char *actor;
 };
 
 static enum wasd_status pin_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	struct pin_args *a = ctx;
 	struct conn *c = tx_conn(s);
+	char object[80];
 	enum wasd_status st = q_run(c, "UPDATE checkpoints SET pinned=?2 WHERE id=?1", err, "ti", a->id,
 	                            (int64_t)a->pinned);
-	return st || sqlite3_changes(c->db) ? st : wasd_fail(err, WASD_ENOTFOUND, "no checkpoint %s", a->id);
+	if (!st && !sqlite3_changes(c->db))
+		st = wasd_fail(err, WASD_ENOTFOUND, "no checkpoint %s", a->id);
+	sqlite3_snprintf(sizeof object, object, "checkpoint/%s", a->id);
+	return st ? st :
+	            audit_change(s, (struct audit_in){.actor = a->actor, .action = "checkpoint.update", .object = object},
+	                         true, NULL, make_object("j", "pinned", cJSON_CreateBool(a->pinned)), err);
 }
 
-enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned, struct wasd_err *err)
+enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned, const char *actor,
+                                  struct wasd_err *err)
 {
-	struct pin_args a = {id, pinned};
+	struct pin_args a = {id, pinned, actor};
 	return write_op(s, pin_tx, &a, err);
 }
 

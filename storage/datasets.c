@@ -32,7 +32,7 @@ static enum wasd_status put_event(struct storage *s, const char *id, const char 
 /* ---- begin ---- */
 
 struct begin_args {
-	const char *name, *format, *source_digest;
+	const char *name, *format, *source_digest, *actor;
 	struct storage_dataset *out;
 	bool existing;
 };
@@ -41,6 +41,7 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 {
 	struct begin_args *a = ctx;
 	struct conn *c = tx_conn(s);
+	char object[100];
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(
 		c,
@@ -63,17 +64,23 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 	           err, "tttti", id, a->name, a->format, a->source_digest, wasd_now_ms());
 	q = q_begin(c, SELECT(DATASET_COLS, "datasets WHERE id=?1"), &st, err, "t", id);
 	st = row_one(c, q, st, &dataset_type, a->out, "dataset", id, err);
-	return st ? st : put_event(s, id, a->name, a->out->version, "scanning", err);
+	if (!st)
+		st = put_event(s, id, a->name, a->out->version, "scanning", err);
+	sqlite3_snprintf(sizeof object, object, "dataset/%s", a->name);
+	return st ? st :
+	            audit_change(s, (struct audit_in){.actor = a->actor, .action = "dataset.add", .object = object}, true,
+	                         NULL, make_object("is", "version", a->out->version, "source_digest", a->source_digest),
+	                         err);
 }
 
 enum wasd_status storage_dataset_begin(struct storage *s, const char *name, const char *format,
-                                       const char *source_digest, struct storage_dataset *out, bool *existing,
-                                       struct wasd_err *err)
+                                       const char *source_digest, const char *actor, struct storage_dataset *out,
+                                       bool *existing, struct wasd_err *err)
 {
 	if (!wasd_name_ok(name))
 		return wasd_fail_at(err, WASD_EINVAL, "/name", "%s is not a name for a dataset", name);
 	struct storage_dataset row = {0};
-	struct begin_args a = {name, format, source_digest, &row, false};
+	struct begin_args a = {name, format, source_digest, actor, &row, false};
 	enum wasd_status st = write_op(s, begin_tx, &a, err);
 	if (st) {
 		storage_dataset_done(&row);

@@ -89,14 +89,19 @@ static enum wasd_status retry_tx(struct storage *s, void *ctx, struct wasd_err *
 	struct request_args *a = ctx;
 	struct storage_job j = {0};
 	char sweep[40] = "";
+	struct storage_queue queue = {0};
 	struct storage_move m = moved(a, "queued", "retry_on_request", "retry");
 	enum wasd_status st = storage_job_get(s, a->id, &j, err);
 	if (!st)
 		st = job_sweep(tx_conn(s), a->id, sweep, err);
+	if (!st && storage_queue_get(s, j.queue, &queue, NULL) == WASD_ENOTFOUND)
+		st = wasd_fail_at(err, WASD_ESTATE, "/queue", "the queue %s of job %s was deleted; make it again", j.queue,
+		                  j.id);
+	storage_queue_done(&queue);
 	if (!st && sweep[0] && storage_job_terminal(j.state)) { /* the sweep has taken its result */
 		st = refuse(&j, "tried again before its sweep has ended", err);
 	} else if (!st && one_of(j.state, "failed", "cancelled", NULL) && j.deadline && j.deadline <= wasd_now_ms()) {
-		st = wasd_fail_at(err, WASD_ESTATE, j.state, "the deadline of job %s has passed; change it first", j.id);
+		st = wasd_fail_at(err, WASD_ESTATE, "/deadline", "the deadline of job %s has passed; change it first", j.id);
 	} else if (!st && one_of(j.state, "failed", "cancelled", "retry_wait")) {
 		st = job_after_forget(s, a->id, err);
 		if (!st)

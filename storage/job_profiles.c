@@ -192,19 +192,24 @@ enum wasd_status job_drop_searches(struct storage *s, const char *job, const cha
 }
 
 struct cancel_args {
-	const char *id, *reason, *message;
+	const char *id, *reason, *message, *actor;
 };
 
 static enum wasd_status cancel_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	struct cancel_args *a = ctx;
 	struct storage_job job = {0};
-	struct storage_move m = {.to = "cancelling", .reason = a->reason, .message = a->message};
+	struct storage_move m = {.to = "cancelling",
+	                         .reason = a->reason,
+	                         .message = a->message,
+	                         .action = a->actor ? "cancel" : NULL,
+	                         .actor = a->actor};
 	enum wasd_status st = storage_job_get(s, a->id, &job, err);
 	if (st)
 		return st;
 	if (job.trained && storage_job_active(job.state)) {
 		st = job_move(s, a->id, &m, err);
+		m.action = NULL;
 		if (!st)
 			st = job_drop_searches(s, a->id, "its job was cancelled", err);
 	}
@@ -216,9 +221,9 @@ static enum wasd_status cancel_tx(struct storage *s, void *ctx, struct wasd_err 
 }
 
 enum wasd_status storage_job_cancel(struct storage *s, const char *id, const char *reason, const char *message,
-                                    struct wasd_err *err)
+                                    const char *actor, struct wasd_err *err)
 {
-	struct cancel_args a = {id, reason, message};
+	struct cancel_args a = {id, reason, message, actor};
 	return urgent_op(s, cancel_tx, &a, err);
 }
 

@@ -244,6 +244,19 @@ struct storage_job_in storage_job_in_of(const cJSON *spec, const char *after[WAS
 	return in;
 }
 
+/* Of a trial the audit row of its sweep tells. */
+static enum wasd_status audit_created(struct storage *s, const char *id, const struct storage_job_in *in,
+                                      struct wasd_err *err)
+{
+	char object[80];
+	sqlite3_snprintf(sizeof object, object, "job/%s", id);
+	return audit_change(s, (struct audit_in){.actor = in->created_by, .action = "job.create", .object = object}, true,
+	                    NULL,
+	                    make_object("sso", "name", in->name, "spec_digest", in->spec_digest, "cloned_from",
+	                                in->cloned_from),
+	                    err);
+}
+
 enum wasd_status job_create(struct storage *s, const struct storage_job_in *in, struct storage_job *out,
                             struct wasd_err *err)
 {
@@ -279,6 +292,8 @@ enum wasd_status job_create(struct storage *s, const struct storage_job_in *in, 
 		st = job_after_put(s, id, in->after, in->n_after, err);
 	if (!st && in->n_after)
 		st = job_hold_for_others(s, id, err);
+	if (!st && !in->sweep)
+		st = audit_created(s, id, in, err);
 	if (!st)
 		st = job_get(c, id, out, err);
 out:

@@ -276,7 +276,18 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 		return st;
 	storage_profile_done(a->out);
 	st = get(c, in->checkpoint, in->name, a->out, err);
-	return st ? st : put_event(s, a->out, "queued", err);
+	if (!st)
+		st = put_event(s, a->out, "queued", err);
+	if (st)
+		return st;
+	char object[80];
+	sqlite3_snprintf(sizeof object, object, "profile/%s", a->out->id);
+	return audit_put(s,
+	                 &(struct audit_in){.actor = in->actor,
+	                                    .action = "profile.create",
+	                                    .object = object,
+	                                    .after = in->request},
+	                 NULL, err);
 }
 
 enum wasd_status storage_profile_begin(struct storage *s, const struct storage_profile_in *in,

@@ -108,6 +108,54 @@ enum wasd_status storage_queue_put(struct storage *s, const struct storage_queue
 	return WASD_OK;
 }
 
+/* ---- deletion ---- */
+
+struct delete_args {
+	const char *name, *actor;
+};
+
+static enum wasd_status refuse_used(struct conn *c, const char *name, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	if (!strcmp(name, "default"))
+		return wasd_fail_at(err, WASD_ESTATE, name, "queue default is always there");
+	sqlite3_stmt *q = q_begin(
+		c,
+		"SELECT id,state FROM jobs WHERE queue=?1 AND state NOT IN ('completed','failed','cancelled') ORDER BY id LIMIT 1",
+		&st, err, "t", name);
+	if (q_row(c, q, &st, err))
+		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "job %s, which is %s, is in queue %s", q_text(q, 0),
+		                  q_text(q, 1), name);
+	q_end(c, q);
+	return st;
+}
+
+static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	struct delete_args *a = ctx;
+	struct conn *c = tx_conn(s);
+	struct storage_queue row = {0};
+	char object[100];
+	enum wasd_status st = queue_get(c, a->name, &row, err);
+	if (!st)
+		st = refuse_used(c, a->name, err);
+	if (!st)
+		st = q_run(c, "DELETE FROM queues WHERE name=?1", err, "t", a->name);
+	if (!st)
+		st = event_put(s, "jobs", "queue.deleted", a->name, make_object("s", "name", a->name), err);
+	sqlite3_snprintf(sizeof object, object, "queue/%s", a->name);
+	if (!st)
+		st = audit_put(s, &(struct audit_in){.actor = a->actor, .action = "queue.delete", .object = object}, NULL, err);
+	storage_queue_done(&row);
+	return st;
+}
+
+enum wasd_status storage_queue_delete(struct storage *s, const char *name, const char *actor, struct wasd_err *err)
+{
+	struct delete_args a = {name, actor};
+	return delete_op(s, delete_tx, &a, err);
+}
+
 /* ---- the jobs that wait ---- */
 
 #define USUAL_S \

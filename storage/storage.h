@@ -167,8 +167,8 @@ void storage_dataset_list_done(struct storage_dataset_list *l);
  * scanning, gives that row and *existing = true. format may be NULL until known. WASD_EFULL below the low-water
  * mark. */
 enum wasd_status storage_dataset_begin(struct storage *s, const char *name, const char *format,
-                                       const char *source_digest, struct storage_dataset *out, bool *existing,
-                                       struct wasd_err *err);
+                                       const char *source_digest, const char *actor, struct storage_dataset *out,
+                                       bool *existing, struct wasd_err *err);
 /* scanning -> ready. The files at path must be durable before this call. WASD_ESTATE if not scanning. */
 enum wasd_status storage_dataset_ready(struct storage *s, const char *id, const char *format, const char *digest,
                                        const char *path, const char *info, int64_t bytes, struct wasd_err *err);
@@ -328,6 +328,9 @@ struct storage_queue_in {
 enum wasd_status storage_queue_put(struct storage *s, const struct storage_queue_in *in, struct storage_queue *out,
                                    bool *created, struct wasd_err *err);
 
+/* WASD_ESTATE: it is "default", or an unfinished job is in it, which err->pointer names. */
+enum wasd_status storage_queue_delete(struct storage *s, const char *name, const char *actor, struct wasd_err *err);
+
 /* Where a queued job stands. WASD_ENOTFOUND: it is not queued. */
 struct storage_place {
 	int64_t before; /* queued jobs of higher priority, or of equal priority and older; not those of paused queues */
@@ -374,7 +377,8 @@ enum wasd_status storage_job_hold(struct storage *s, const char *id, const struc
 /* held (by a user), paused -> queued. */
 enum wasd_status storage_job_release(struct storage *s, const char *id, const struct storage_request *r,
                                      struct wasd_err *err);
-/* failed, cancelled, retry_wait -> queued: another attempt; after an end with all its retries. */
+/* failed, cancelled, retry_wait -> queued: another attempt; after an end with all its retries. WASD_ESTATE with the
+ * pointer /deadline or /queue: its deadline has passed, its queue was deleted. */
 enum wasd_status storage_job_retry(struct storage *s, const char *id, const struct storage_request *r,
                                    struct wasd_err *err);
 /* The jobs that have not ended and whose deadline has passed, also those with a worker, and the queued jobs that have
@@ -386,9 +390,9 @@ enum wasd_status storage_job_overdue(struct storage *s, struct storage_names *ou
  * WASD_ESTATE: it has a worker, or is not overdue. */
 enum wasd_status storage_job_expire(struct storage *s, const char *id, struct wasd_err *err);
 /* Cancels a job without a worker, including a job that runs only for its profiles: those not ready become failed.
- * WASD_ESTATE otherwise. */
+ * With an audit row, unless actor is NULL. WASD_ESTATE otherwise. */
 enum wasd_status storage_job_cancel(struct storage *s, const char *id, const char *reason, const char *message,
-                                    struct wasd_err *err);
+                                    const char *actor, struct wasd_err *err);
 enum wasd_status storage_job_searching(struct storage *s, int64_t *n,
                                        struct wasd_err *err); /* number of jobs that run only for their profiles */
 /* Terminal jobs only. WASD_ESTATE otherwise, or when a deployment or another job references one of its checkpoints (the
@@ -688,7 +692,8 @@ enum wasd_status storage_ckpt_list(struct storage *s, const char *job, struct st
  * corrupt checkpoints. */
 enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const char *which, struct storage_ckpt *out,
                                    struct wasd_err *err);
-enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned, struct wasd_err *err);
+enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned, const char *actor,
+                                  struct wasd_err *err);
 /* WASD_ESTATE when a deployment uses it (its name in err->pointer), an unfinished job resumes or starts from it, or
  * it is pinned. */
 enum wasd_status storage_ckpt_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err);

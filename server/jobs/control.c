@@ -3,6 +3,7 @@
 #include "jobs/attempt.h"
 #include "log.h"
 
+#include <stdio.h>
 #include <string.h>
 
 struct attempt *attempt_of(struct sched *j, const char *id)
@@ -17,11 +18,21 @@ struct attempt *attempt_of(struct sched *j, const char *id)
 
 struct cancel_call {
 	struct sched *j;
-	const char *id, *reason;
+	const char *id, *reason, *actor;
 	bool kill;
 	enum wasd_status status;
 	struct wasd_err *err;
 };
+
+/* A job that is being cancelled is killed, or the same is asked again. */
+static enum wasd_status kill_too(struct sched *j, const struct cancel_call *c)
+{
+	char object[80];
+	snprintf(object, sizeof object, "job/%s", c->id);
+	return !c->kill ? WASD_OK :
+	                  storage_audit_add(j->cfg.db, c->actor, "job.cancel", object, NULL, "{\"mode\":\"kill\"}",
+	                                    c->reason, NULL, c->err);
+}
 
 static void do_cancel(void *ctx)
 {
@@ -29,20 +40,26 @@ static void do_cancel(void *ctx)
 	struct sched *j = c->j;
 	struct attempt *a = attempt_of(j, c->id);
 	if (a) {
-		struct storage_move m = {.to = "cancelling", .reason = c->kill ? "kill" : "user", .message = c->reason};
-		c->status = a->stop == STOP_CANCEL ? WASD_OK : storage_job_move(j->cfg.db, c->id, &m, c->err);
+		struct storage_move m = {.to = "cancelling",
+		                         .reason = c->kill ? "kill" : "user",
+		                         .message = c->reason,
+		                         .action = "cancel",
+		                         .actor = c->actor};
+		c->status = a->stop == STOP_CANCEL ? kill_too(j, c) : storage_job_move(j->cfg.db, c->id, &m, c->err);
 		if (c->status == WASD_OK)
 			attempt_cancel(a, c->kill, c->kill ? "kill" : "user");
 		return;
 	}
-	c->status = storage_job_cancel(j->cfg.db, c->id, c->kill ? "kill" : "user", c->reason, c->err);
+	c->status = storage_job_cancel(j->cfg.db, c->id, c->kill ? "kill" : "user", c->reason, c->actor, c->err);
 	if (c->status == WASD_OK && j->cfg.profiles_changed)
 		j->cfg.profiles_changed(j->cfg.ctx);
 }
 
-enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err)
+enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, const char *actor,
+                              struct wasd_err *err)
 {
-	struct cancel_call c = {.j = j, .id = id, .reason = reason && *reason ? reason : NULL, .kill = kill, .err = err};
+	struct cancel_call c =
+		{.j = j, .id = id, .reason = reason && *reason ? reason : NULL, .actor = actor, .kill = kill, .err = err};
 	log_remember(id);
 	supervisor_call(j->cfg.sup, do_cancel, &c);
 	return c.status;
@@ -133,7 +150,8 @@ void control_stop(struct sched *j, const struct storage_sweep_order *o)
 		pause_attempt(a, &pausing, NULL);
 	else if (a && a->stop != STOP_CANCEL && storage_job_move(j->cfg.db, o->job, &cancelling, NULL) == WASD_OK)
 		attempt_cancel(a, false, "sweep");
-	else if (!a && o->cancel && storage_job_cancel(j->cfg.db, o->job, "sweep", cancelling.message, NULL) == WASD_OK &&
+	else if (!a && o->cancel &&
+	         storage_job_cancel(j->cfg.db, o->job, "sweep", cancelling.message, NULL, NULL) == WASD_OK &&
 	         j->cfg.profiles_changed)
 		j->cfg.profiles_changed(j->cfg.ctx);
 }

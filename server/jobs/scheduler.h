@@ -35,7 +35,8 @@ enum wasd_status dataset_file(struct storage *db, const char *data_dir, const ch
                               bool *wait, struct wasd_err *err);
 void sched_poke(struct sched *j); /* a job may be runnable now; any thread */
 /* control.c; see struct api_jobs. Any thread but the supervisor's. */
-enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, struct wasd_err *err);
+enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const char *reason, const char *actor,
+                              struct wasd_err *err);
 enum wasd_status sched_change(struct sched *j, const char *id, enum api_job_change what,
                               const struct storage_request *r, struct wasd_err *err);
 /* {"progress","attempt","worker","queue"} of a running or waiting job; NULL for other jobs. Any thread. */

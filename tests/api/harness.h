@@ -45,7 +45,7 @@ static struct {
 	char dir[64];
 	struct storage *db;
 	cJSON *caps;
-	int queued, ingests, synths, removed, in_flight, exports, searches;
+	int queued, lives, ingests, synths, removed, in_flight, exports, searches;
 	char removed_paths[256], last_name[64], profile_gone[80], changed[72]; /* changed: the last deployment to load */
 	size_t ingest_files;
 	char ingest_options[256];
@@ -71,7 +71,7 @@ static void fake_queued(struct sched *self, const char *job)
 }
 
 static enum wasd_status fake_cancel(struct sched *self, const char *job, bool kill, const char *reason,
-                                    struct wasd_err *err)
+                                    const char *actor, struct wasd_err *err)
 {
 	struct storage_job j;
 	(void)self;
@@ -83,7 +83,9 @@ static enum wasd_status fake_cancel(struct sched *self, const char *job, bool ki
 	return storage_job_move(t.db, job,
 	                        &(struct storage_move){.to = running ? "cancelling" : "cancelled",
 	                                               .reason = "user",
-	                                               .message = reason},
+	                                               .message = reason,
+	                                               .action = "cancel",
+	                                               .actor = actor},
 	                        err);
 }
 
@@ -102,7 +104,8 @@ static enum wasd_status fake_change(struct sched *self, const char *job, enum ap
 	if (what == API_JOB_RESUME)
 		return storage_job_release(t.db, job, r, err);
 	if (what == API_JOB_PAUSE && running)
-		return storage_job_move(t.db, job, &(struct storage_move){.to = "pausing"}, err);
+		return storage_job_move(t.db, job,
+		                        &(struct storage_move){.to = "pausing", .action = "pause", .actor = r->actor}, err);
 	return storage_job_hold(t.db, job, r, err);
 }
 
@@ -111,6 +114,7 @@ static cJSON *fake_live(struct sched *self, const char *job)
 	struct storage_job j;
 	cJSON *o = NULL;
 	(void)self;
+	t.lives++;
 	if (storage_job_get(t.db, job, &j, NULL))
 		return NULL;
 	if (!strcmp(j.state, "running"))
@@ -825,7 +829,7 @@ __attribute__((unused)) static void make_dataset(const char *name, const char *i
 	bool existing;
 	snprintf(source, sizeof source, "source-of-%s", name);
 	snprintf(path, sizeof path, "data/%s.wds", name);
-	CHECK_MSG(!storage_dataset_begin(t.db, name, NULL, source, &d, &existing, &err), "%s", err.msg);
+	CHECK_MSG(!storage_dataset_begin(t.db, name, NULL, source, "t", &d, &existing, &err), "%s", err.msg);
 	CHECK_MSG(!storage_dataset_ready(t.db, d.id, "cifar10", "digest", path, info, 1000, &err), "%s", err.msg);
 	storage_dataset_done(&d);
 }

@@ -73,6 +73,15 @@ static void deadlines(void)
 	expect(200, "POST", url, NULL);
 	*strrchr(url, ':') = 0;
 	expect(200, "PATCH", url, "{\"deadline\":60}"); /* for a retry */
+	struct storage_job now = {0};
+	struct storage_job_patch over = {.priority = -1, .set_deadline = true, .deadline = 1};
+	CHECK_INT(storage_job_update(t.db, url + sizeof "/v1/jobs/" - 1, &over, "t", &now, NULL), WASD_OK);
+	storage_job_done(&now);
+	strcat(url, ":retry");
+	a = send("POST", url, NULL);
+	CHECK_MSG(a.r.status == 409 && !strcmp(at_str(&a, "errors/0/pointer"), "/deadline"), "%d %s", a.r.status,
+	          str(&a, "detail"));
+	answer_done(&a);
 	teardown();
 }
 

@@ -139,6 +139,39 @@ static void lists(void)
 	teardown();
 }
 
+/* Each member alone is as in the whole job, and what is not asked for is not made. */
+static void fields(void)
+{
+	char id[64], url[160], ckpt[32];
+	const cJSON *m;
+	setup();
+	make_dataset("data", test_info);
+	make_job("resnet18", id);
+	run_job(id, false, ckpt);
+	for (int list = 0; list < 2; list++) {
+		snprintf(url, sizeof url, "/v1/jobs%s%s", list ? "" : "/", list ? "" : id);
+		struct answer whole = send("GET", url, NULL);
+		const cJSON *job = list ? at(whole.json, "items/0") : whole.json;
+		CHECK(cJSON_GetArraySize(job) > 30);
+		cJSON_ArrayForEach(m, job) {
+			char one[200];
+			snprintf(one, sizeof one, "%s?fields=%s", url, m->string);
+			struct answer a = send("GET", one, NULL);
+			const cJSON *got = list ? at(a.json, "items/0") : a.json;
+			CHECK_INT(cJSON_GetArraySize(got), strcmp(m->string, "id") ? 2 : 1);
+			CHECK_MSG(cJSON_Compare(wasd_json_get(got, m->string), m, true), "%s differs", one);
+			answer_done(&a);
+		}
+		answer_done(&whole);
+	}
+	t.lives = 0;
+	expect(200, "GET", "/v1/jobs?fields=id,name,state,best,finished_at", NULL);
+	CHECK_INT(t.lives, 0);
+	expect(200, "GET", "/v1/jobs?fields=id,progress", NULL);
+	CHECK_INT(t.lives, 1);
+	teardown();
+}
+
 static void finished_job(void)
 {
 	char id[64], ckpt[32], url[160];
@@ -407,7 +440,8 @@ static void pausing(void)
 	snprintf(object, sizeof object, "job/%s", id);
 	CHECK_INT(storage_audit_list(t.db, object, NULL, 0, (struct storage_page){.oldest_first = true}, &l, NULL),
 	          WASD_OK);
-	static const char *const actions[] = {"job.hold", "job.release", "job.hold", "job.release", "job.retry"};
+	static const char *const actions[] = {"job.create",  "job.hold",   "job.release", "job.hold",
+	                                      "job.release", "job.cancel", "job.retry",   "job.pause"};
 	CHECK_INT(l.n, API_LEN(actions));
 	for (size_t i = 0; i < l.n && i < API_LEN(actions); i++)
 		CHECK_STR(l.items[i].action, actions[i]);
@@ -473,6 +507,10 @@ static void queues(void)
 	CHECK(num(&a, "max_running") == 1 && num(&a, "weight") == 1 && cJSON_IsTrue(wasd_json_get(a.json, "paused")));
 	answer_done(&a);
 	expect(200, "PATCH", url, "{\"queue\":\"night\"}");
+	a = send("DELETE", "/v1/queues/night", NULL);
+	CHECK_MSG(a.r.status == 409 && !strcmp(str(&a, "code"), "referenced") && strstr(str(&a, "detail"), id), "%d %s",
+	          a.r.status, str(&a, "detail"));
+	answer_done(&a);
 	a = send("PATCH", "/v1/queues/night", "{\"weight\":2}"); /* the rest stays */
 	CHECK_INT(a.r.status, 200);
 	CHECK(num(&a, "max_running") == 1 && num(&a, "weight") == 2 && num(&a, "waiting") == 1 &&
@@ -484,6 +522,17 @@ static void queues(void)
 	a = send("POST", "/v1/jobs", "{\"dataset\":\"data\",\"model\":{\"arch\":\"lenet\"},\"queue\":\"night\"}");
 	CHECK_INT(a.r.status, 201);
 	answer_done(&a);
+	/* Once its jobs have ended it can go; a retry then has no queue to wait in. */
+	expect(200, "POST", "/v1/jobs:batch", "{\"action\":\"cancel\",\"filter\":{\"queue\":\"night\"}}");
+	expect(204, "DELETE", "/v1/queues/night", NULL);
+	expect(404, "DELETE", "/v1/queues/night", NULL);
+	expect(409, "DELETE", "/v1/queues/default", NULL);
+	strcat(url, ":retry");
+	a = send("POST", url, NULL);
+	CHECK_MSG(a.r.status == 409 && strstr(str(&a, "detail"), "/queue"), "%d %s", a.r.status, str(&a, "detail"));
+	answer_done(&a);
+	expect(201, "PATCH", "/v1/queues/night", "{\"weight\":1}");
+	expect(200, "POST", url, NULL);
 	teardown();
 }
 
@@ -913,6 +962,7 @@ int main(void)
 	TEST_RUN(submit);
 	TEST_RUN(idempotency);
 	TEST_RUN(lists);
+	TEST_RUN(fields);
 	TEST_RUN(finished_job);
 	TEST_RUN(logs_and_events);
 	TEST_RUN(waiting);

@@ -101,7 +101,7 @@ __attribute__((unused)) static void start(int workers)
 	char path[128];
 	snprintf(path, sizeof path, "%s/d.wds", dir);
 	fclose(fopen(path, "w"));
-	CHECK_INT(storage_dataset_begin(db, "d", "fake", "s", &d, &existing, &err), WASD_OK);
+	CHECK_INT(storage_dataset_begin(db, "d", "fake", "s", "t", &d, &existing, &err), WASD_OK);
 	CHECK_INT(storage_dataset_ready(db, d.id, "fake", "dd", "d.wds", "{}", 1, &err), WASD_OK);
 	storage_dataset_done(&d);
 }

@@ -177,12 +177,12 @@ static void cancels(void)
 	submit("polite", 0, "", second);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
 	/* A waiting job is cancelled at once. */
-	CHECK_INT(sched_cancel(jobs, second, false, "no more", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, second, false, "no more", "t", &err), WASD_OK);
 	struct storage_job j = {0};
 	storage_job_get(db, second, &j, NULL);
 	CHECK_STR(j.state, "cancelled");
 	storage_job_done(&j);
-	CHECK_INT(sched_cancel(jobs, second, false, "", &err), WASD_ESTATE);
+	CHECK_INT(sched_cancel(jobs, second, false, "", "t", &err), WASD_ESTATE);
 	/* A running job saves a checkpoint first. */
 	cJSON *live = NULL;
 	for (int i = 0; i < 500 * PATIENCE && !(live && wasd_json_get(live, "progress")); i++) {
@@ -192,7 +192,7 @@ static void cancels(void)
 	}
 	CHECK(live && wasd_json_get(live, "progress"));
 	cJSON_Delete(live);
-	CHECK_INT(sched_cancel(jobs, id, false, "enough", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, id, false, "enough", "t", &err), WASD_OK);
 	j = wait_state(id, "cancelled", 3000);
 	CHECK_STR(j.reason, "user");
 	storage_job_done(&j);
@@ -202,7 +202,7 @@ static void cancels(void)
 	/* Cancelling with kill set kills the process at once, not after a limit. */
 	submit("deaf", 0, "", id);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
-	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, id, true, "", "t", &err), WASD_OK);
 	j = wait_state(id, "cancelled", 3000);
 	CHECK_STR(j.reason, "kill");
 	storage_job_done(&j);
@@ -293,7 +293,7 @@ static void pauses(void)
 	storage_job_done(&(struct storage_job[]){wait_state(second, "running", 3000)}[0]);
 	CHECK_INT(change(id, API_JOB_RESUME), WASD_OK);
 	struct wasd_err err;
-	CHECK_INT(sched_cancel(jobs, second, false, "", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, second, false, "", "t", &err), WASD_OK);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
 	struct storage_attempt_list a = {0};
 	storage_attempt_list(db, id, &a, NULL);
@@ -302,13 +302,13 @@ static void pauses(void)
 	storage_ckpt_done(&c);
 	/* A cancellation overtakes a pause. */
 	CHECK_INT(change(id, API_JOB_PAUSE), WASD_OK);
-	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, id, true, "", "t", &err), WASD_OK);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "cancelled", 3000)}[0]);
 	CHECK_INT(change(id, API_JOB_PAUSE), WASD_ESTATE);
 	CHECK_INT(change(id, API_JOB_RESUME), WASD_ESTATE);
 	CHECK_INT(change(id, API_JOB_RETRY), WASD_OK);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
-	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, id, true, "", "t", &err), WASD_OK);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "cancelled", 3000)}[0]);
 	/* Its worker has only been launched: there is nothing to store. */
 	submit("polite", 0, "", id);
@@ -316,7 +316,7 @@ static void pauses(void)
 	CHECK_INT(change(id, API_JOB_PAUSE), WASD_OK);
 	storage_job_done(&j);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "paused", 3000)}[0]);
-	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, id, true, "", "t", &err), WASD_OK);
 	/* A paused job is not touched when the daemon stops; one that is pausing ends as paused. */
 	submit("polite", 0, "", id);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
@@ -340,7 +340,7 @@ static void deaf_workers(void)
 	storage_job_done(&(struct storage_job[]){wait_state(id, "paused", 3000)}[0]);
 	CHECK_INT(change(id, API_JOB_RESUME), WASD_OK);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
-	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, id, false, "", "t", &err), WASD_OK);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "cancelled", 3000)}[0]);
 	stop();
 	cancel_ms = kill_ms = PATIENCE_MS;
@@ -379,7 +379,7 @@ static void says_how_far_it_is(void)
 	CHECK(wasd_json_num(p, "phase_total", &v) && v == 3 && wasd_json_num(p, "epochs", &v) && v == 2 &&
 	      wasd_json_num(p, "eta_s", &v) && v == 1);
 	cJSON_Delete(live);
-	CHECK_INT(sched_cancel(jobs, id, true, "", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, id, true, "", "t", &err), WASD_OK);
 	struct storage_job j = wait_state(id, "cancelled", 4000);
 	CHECK_MSG(j.progress && strstr(j.progress, "\"epochs\":2") && !strstr(j.progress, "phase"), "%s", j.progress);
 	storage_job_done(&j);
@@ -501,7 +501,7 @@ static void ingests(void)
 		char staged[128], result[160];
 		snprintf(staged, sizeof staged, "%s/up%zu", dir, i);
 		fclose(fopen(staged, "w"));
-		CHECK_INT(storage_dataset_begin(db, cases[i].name, NULL, "s", &d, &existing, &err), WASD_OK);
+		CHECK_INT(storage_dataset_begin(db, cases[i].name, NULL, "s", "t", &d, &existing, &err), WASD_OK);
 		struct api_upload up = {.path = staged, .name = "a.tar"};
 		CHECK_INT(ingest_files(ingest, cases[i].name, 1, &up, 1, options, &err), WASD_OK);
 		int64_t until = wasd_mono_us() + 5000000ll * PATIENCE;

@@ -182,14 +182,14 @@ static void profiles_of_jobs(void)
 	j = wait_state(next, "queued", 1000);
 	storage_job_done(&j);
 	/* Cancelling a job during the search for its profiles also cancels the searches. */
-	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_OK);
+	CHECK_INT(sched_cancel(jobs, id, false, "", "t", &err), WASD_OK);
 	j = wait_state(id, "cancelled", 1000);
 	CHECK_STR(j.reason, "user");
 	storage_job_done(&j);
 	struct storage_profile p = wait_profile(ckpt, "slow", "failed");
 	CHECK_STR(p.message, "its job was cancelled");
 	storage_profile_done(&p);
-	CHECK_INT(sched_cancel(jobs, id, false, "", &err), WASD_ESTATE);
+	CHECK_INT(sched_cancel(jobs, id, false, "", "t", &err), WASD_ESTATE);
 	j = wait_state(next, "completed", 8000);
 	storage_job_done(&j);
 	ask_for(ckpt, "fine"); /* requires that the cancelled search has ended, since it would otherwise wait forever */

@@ -222,7 +222,7 @@ static void op_retry(int i)
 static void op_cancel(int i, bool kill)
 {
 	struct wasd_err err = {0};
-	CHECK_INT(sched_cancel(jobs, m[i].id, kill, "", &err), m[i].state < COMPLETED ? WASD_OK : WASD_ESTATE);
+	CHECK_INT(sched_cancel(jobs, m[i].id, kill, "", "t", &err), m[i].state < COMPLETED ? WASD_OK : WASD_ESTATE);
 	if (m[i].state < COMPLETED)
 		go(i, CANCELLED);
 }

@@ -115,12 +115,12 @@ static void test_retention(void)
 	picked(s, id, "latest", ck[6]);
 	FAILS(storage_ckpt_delete(s, ck[6], "me", &err), WASD_ESTATE); /* the job resumes from it */
 	CHECK_STR(err.pointer, id);
-	OK(storage_ckpt_pin(s, ck[5], true, &err));
+	OK(storage_ckpt_pin(s, ck[5], true, "t", &err));
 	FAILS(storage_ckpt_delete(s, ck[5], "me", &err), WASD_ESTATE);
-	FAILS(storage_ckpt_pin(s, "ckpt_none", true, &err), WASD_ENOTFOUND);
+	FAILS(storage_ckpt_pin(s, "ckpt_none", true, "t", &err), WASD_ENOTFOUND);
 	OK(move(s, id, "completed"));
 	CHECK_INT(count(s, id), 3); /* best, pinned, latest */
-	OK(storage_ckpt_pin(s, ck[5], false, &err));
+	OK(storage_ckpt_pin(s, ck[5], false, "t", &err));
 	OK(storage_ckpt_delete(s, ck[5], "me", &err));
 	OK(storage_ckpt_delete(s, ck[6], "me", &err)); /* finished: the job does not resume */
 	picked(s, id, "latest", ck[1]);

@@ -578,7 +578,7 @@ static void test_recover(void)
 		}
 	}
 	struct storage_dataset d = {0};
-	OK(storage_dataset_begin(s, "half", NULL, "src", &d, NULL, &err));
+	OK(storage_dataset_begin(s, "half", NULL, "src", "t", &d, NULL, &err));
 	storage_close(s);
 	s = open_store();
 	struct storage_recovered_list l = {0};
@@ -747,7 +747,7 @@ static void test_low_water(void)
 	struct storage_dataset d;
 	FAILS(storage_space(s, 0, &err), WASD_EFULL);
 	FAILS(storage_job_create(s, &in, &j, NULL, &err), WASD_EFULL);
-	FAILS(storage_dataset_begin(s, "late", NULL, "src", &d, NULL, &err), WASD_EFULL);
+	FAILS(storage_dataset_begin(s, "late", NULL, "src", "t", &d, NULL, &err), WASD_EFULL);
 	int64_t a = start_job(s, id); /* an existing job can store the checkpoint with which it pauses */
 	OK(store_ckpt(s, id, a, 0, 0.5, 100, 1, ck));
 	struct storage_health h;

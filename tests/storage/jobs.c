@@ -8,30 +8,30 @@ static void test_datasets(void)
 	struct storage *s = fresh_store();
 	struct storage_dataset a = {0}, b = {0}, c = {0};
 	bool existing = true;
-	OK(storage_dataset_begin(s, "cifar", NULL, "s1", &a, &existing, &err));
+	OK(storage_dataset_begin(s, "cifar", NULL, "s1", "t", &a, &existing, &err));
 	CHECK(!existing && a.version == 1);
 	CHECK_STR(a.state, "scanning");
-	FAILS(storage_dataset_begin(s, "Bad Name", NULL, "s1", &b, &existing, &err), WASD_EINVAL);
-	OK(storage_dataset_begin(s, "cifar", NULL, "s1", &b, &existing, &err));
+	FAILS(storage_dataset_begin(s, "Bad Name", NULL, "s1", "t", &b, &existing, &err), WASD_EINVAL);
+	OK(storage_dataset_begin(s, "cifar", NULL, "s1", "t", &b, &existing, &err));
 	CHECK(existing);
 	CHECK_STR(b.id, a.id);
 	storage_dataset_done(&b);
 	OK(storage_dataset_ready(s, a.id, "cifar10", "d1", "datasets/a", "{}", 5, &err));
 	FAILS(storage_dataset_ready(s, a.id, "cifar10", "d1", "datasets/a", "{}", 5, &err), WASD_ESTATE);
 	FAILS(storage_dataset_ready(s, "ds_none", "x", "d", "p", "{}", 5, &err), WASD_ENOTFOUND);
-	OK(storage_dataset_begin(s, "cifar", NULL, "s1", &b, &existing, &err)); /* the same bytes: the same version */
+	OK(storage_dataset_begin(s, "cifar", NULL, "s1", "t", &b, &existing, &err)); /* the same bytes: the same version */
 	CHECK(existing && b.version == 1);
 	CHECK_STR(b.state, "ready");
 	CHECK_STR(b.path, "datasets/a");
 	storage_dataset_done(&b);
-	OK(storage_dataset_begin(s, "cifar", "cifar10", "s2", &b, &existing, &err)); /* new bytes: a new version */
+	OK(storage_dataset_begin(s, "cifar", "cifar10", "s2", "t", &b, &existing, &err)); /* new bytes: a new version */
 	CHECK(!existing && b.version == 2);
 	OK(storage_dataset_get(s, "cifar", 0, &c, &err)); /* the latest that is ready */
 	CHECK_INT(c.version, 1);
 	storage_dataset_done(&c);
 	OK(storage_dataset_invalid(s, b.id, "{\"code\":\"bad_archive\"}", &err));
 	storage_dataset_done(&b);
-	OK(storage_dataset_begin(s, "cifar", NULL, "s2", &b, &existing, &err)); /* refused bytes may be tried again */
+	OK(storage_dataset_begin(s, "cifar", NULL, "s2", "t", &b, &existing, &err)); /* refused bytes may be tried again */
 	CHECK(!existing && b.version == 3);
 	OK(storage_dataset_get(s, "cifar", 2, &c, &err));
 	CHECK_STR(c.state, "invalid");
@@ -64,7 +64,7 @@ static void test_datasets(void)
 	CHECK(c.path == NULL);
 	storage_dataset_done(&c);
 	storage_dataset_done(&b);
-	OK(storage_dataset_begin(s, "cifar", NULL, "s1", &b, &existing, &err));
+	OK(storage_dataset_begin(s, "cifar", NULL, "s1", "t", &b, &existing, &err));
 	CHECK(!existing && b.version == 4); /* numbers are never reused */
 	storage_dataset_done(&b);
 	storage_dataset_done(&a);
@@ -89,7 +89,7 @@ static void test_dataset_in_use(void)
 	/* A job may wait for a scan; it runs when the data is ready and fails when the data is invalid. */
 	struct storage_dataset d = {0};
 	struct storage_job_list l = {0};
-	OK(storage_dataset_begin(s, "glyphs", NULL, "other", &d, NULL, &err));
+	OK(storage_dataset_begin(s, "glyphs", NULL, "other", "t", &d, NULL, &err));
 	in.dataset_version = 0;
 	OK(storage_job_create(s, &in, &j, NULL, &err));
 	CHECK(j.dataset_digest == NULL && j.dataset_version == 2);
@@ -358,7 +358,7 @@ static void test_update(void)
 	char object[60];
 	snprintf(object, sizeof object, "job/%s", id);
 	OK(storage_audit_list(s, object, "me", 0, (struct storage_page){0}, &l, &err));
-	CHECK(l.n == 2 && strstr(l.items[0].before, "\"priority\":50") && strstr(l.items[0].after, "\"priority\":70"));
+	CHECK(l.n == 3 && strstr(l.items[0].before, "\"priority\":50") && strstr(l.items[0].after, "\"priority\":70"));
 	storage_audit_list_done(&l);
 	OK(move(s, id, "cancelled"));
 	FAILS(storage_job_update(s, id, &(struct storage_job_patch){.priority = 1}, "me", &j, &err), WASD_ESTATE);

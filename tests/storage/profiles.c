@@ -411,18 +411,18 @@ static void test_job_cancelled(void)
 {
 	struct storage *s = store_with_ckpt();
 	struct storage_profile p = {0};
-	FAILS(storage_job_cancel(s, job, "user", NULL, &err), WASD_ESTATE); /* it has a worker, which must be told */
+	FAILS(storage_job_cancel(s, job, "user", NULL, "t", &err), WASD_ESTATE); /* it has a worker, which must be told */
 	OK(train_ends(s, wanted, 2));
 	find_one(s, "light", true);
 	OK(storage_profile_of_job(s, job, &p, NULL, &err));
 	CHECK_STR(p.name, "least");
 	OK(storage_profile_searching(s, p.id, &err));
-	OK(storage_job_cancel(s, job, "user", "enough", &err));
+	OK(storage_job_cancel(s, job, "user", "enough", "t", &err));
 	job_ended(s, "cancelled", "enough");
 	profile_is(s, "light", "ready", NULL);
 	profile_is(s, "least", "failed", "its job was cancelled");
 	FAILS(make_ready(s, p.id, "late"), WASD_ESTATE);
-	FAILS(storage_job_cancel(s, job, "user", NULL, &err), WASD_ESTATE);
+	FAILS(storage_job_cancel(s, job, "user", NULL, "t", &err), WASD_ESTATE);
 	storage_profile_done(&p);
 	s = killed(s);
 	job_ended(s, "cancelled", "enough");

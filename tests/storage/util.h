@@ -78,7 +78,7 @@ __attribute__((unused)) static void add_dataset(struct storage *s, const char *n
 {
 	struct storage_dataset d = {0};
 	bool existing;
-	OK(storage_dataset_begin(s, name, "glyphs", "source-1", &d, &existing, &err));
+	OK(storage_dataset_begin(s, name, "glyphs", "source-1", "t", &d, &existing, &err));
 	if (!existing)
 		OK(storage_dataset_ready(s, d.id, "glyphs", "digest-1", "datasets/x", "{\"classes\":10}", 1000, &err));
 	storage_dataset_done(&d);
