@@ -416,7 +416,7 @@ static cJSON *would(struct sched *j, const cJSON *spec)
 	wasd_json_str(spec, "queue", &queue);
 	if (storage_job_place_new(j->cfg.db, (int64_t)wasd_spec_number(spec, "/priority"), &place, NULL) == WASD_OK &&
 	    storage_queue_get(j->cfg.db, queue, &q, NULL) == WASD_OK)
-		o = place_json(j, &q, &place, 0);
+		o = place_json(j, &q, &place, storage_deadline_ms(wasd_json_get(spec, "deadline")));
 	storage_queue_done(&q);
 	pthread_mutex_lock(&j->lock);
 	int64_t running = j->n_running;
