@@ -111,7 +111,7 @@ class Actor:
     def live(self):
         """Changes things until the world stops or the daemon dies."""
         try:
-            while not self.world.stop.is_set():
+            while not self.world.stop.wait(0.005):                                     # on two cores the engines need a turn, too
                 self.step()
         except Cut:
             if not self.world.striking.wait(60 * PATIENCE):
