@@ -304,6 +304,8 @@ static enum wasd_status go_on(struct step *p, struct wasd_err *err)
 		active += stopped || occupies(t);
 		if (stopped)
 			st = release(p, t, "resumed", err);
+		if (stopped && !st)
+			st = put_event(p, t, "resumed", t->rung, cJSON_CreateNull(), err);
 	}
 	bool *taken = st ? NULL : wasd_calloc(p->l.n, sizeof *taken);
 	if (!st && !taken)

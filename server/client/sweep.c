@@ -113,7 +113,8 @@ static int follow(const struct client_command *c, const struct options *o, const
 		cJSON_Delete(sweep);
 		if (ended)
 			return rc;
-		snprintf(head, sizeof head, "GET /v1/sweeps/%s?wait=30s&until=%s", id, each ? "change" : "terminal");
+		/* Short, since a change between two requests would go unnoticed until the end of the wait. */
+		snprintf(head, sizeof head, "GET /v1/sweeps/%s?wait=%s", id, each ? "2s&until=change" : "30s");
 	}
 }
 

@@ -352,13 +352,15 @@ class Daemon:
                 return j
             check(time.monotonic() < end, f"job is still {j['state']} after {timeout} s: {j.get('progress')}")
 
-    def wait_sweep(self, sweep, *states):
-        """Waits for one of the states of a sweep."""
-        w = self.client.get(f"/v1/sweeps/{sweep}").json
-        while w["state"] not in states:
-            check(w["state"] not in ("completed", "failed", "cancelled"), f"sweep {sweep} is {w['state']}: {w['message']}")
-            w = self.client.get(f"/v1/sweeps/{sweep}?wait=60s&until=change").json
-        return w
+    def wait_sweep(self, sweep, *states, such=lambda w: True):
+        """Waits for one of the states of a sweep, and for what `such` says of it."""
+        reply = self.client.get(f"/v1/sweeps/{sweep}")
+        while reply.json["state"] not in states or not such(reply.json):
+            check(reply.json["state"] not in ("completed", "failed", "cancelled"), f"sweep {sweep} is {reply.json['state']}: {reply.json['message']}")
+            next_reply = self.client.get(f"/v1/sweeps/{sweep}?wait=60s&until=change", headers={"If-None-Match": reply.headers["ETag"]}, want=(200, 304))
+            if next_reply.status == 200:
+                reply = next_reply
+        return reply.json
 
     def wait_results(self, sweep, n):
         """Waits until the sweep has taken n results, or is over."""

@@ -41,10 +41,10 @@ with Daemon() as d:
         wasd("sweep", want=2)
 
     with case("a sweep is paused, resumed and cancelled by its name; --wait exits with the outcome"):
-        sweep = wasd("sweep", "rates.json", "--set", "name=long", "--set", "search.max_epochs=3000").strip()
+        sweep = wasd("sweep", "rates.json", "--set", "name=long", "--set", "search.max_epochs=100000").strip()
         check(wasd("sweep", "pause", "long").startswith(f"{sweep} is paus"), "it is paused, or will be")
         equal(wasd("sweep", "resume", "long", "--reason", "on"), f"{sweep} is running\n")
         check(wasd("sweep", "cancel", "long", "--reason", "seen enough").startswith(f"{sweep} is cancel"), "it is cancelled, or will be")
-        equal(json.loads(d.client.get(f"/v1/sweeps/{sweep}?wait=120s").body)["state"], "cancelled")
+        d.wait_sweep(sweep, "cancelled")
         wasd("sweep", "rates.json", "--set", "template.dataset=none", "--wait", want=1)
 finish()

@@ -80,7 +80,7 @@ with Daemon(args=["--workers", "2"]) as d:
         equal([a["outcome"] for a in best["attempts"] if a["outcome"] != "interrupted"], ["paused", "paused", "completed"])
 
     with case("a sweep is paused, also over a kill, resumed and cancelled"):
-        long = dict(ASHA, search=dict(ASHA["search"], method="random", max_epochs=3000))
+        long = dict(ASHA, search=dict(ASHA["search"], method="random", max_epochs=100000))
         del long["search"]["divisor"]
         sweep = c.post("/v1/sweeps", long, want=201).json["id"]
         equal(c.delete(f"/v1/sweeps/{sweep}", want=409).json["code"], "conflict")
@@ -94,8 +94,7 @@ with Daemon(args=["--workers", "2"]) as d:
         equal((w["state"], w["counts"]["active"]), ("paused", 0))
         equal(c.post(f"/v1/sweeps/{sweep}/pause", want=200).json["state"], "paused")
         equal(c.post(f"/v1/sweeps/{sweep}:resume", want=200).json["state"], "running")
-        while not w["counts"]["active"]:
-            w = c.get(f"/v1/sweeps/{sweep}?wait=60s&until=change").json
+        d.wait_sweep(sweep, "running", such=lambda w: w["counts"]["active"])
         c.post(f"/v1/sweeps/{sweep}:cancel", want=(200, 202))
         w = d.wait_sweep(sweep, "cancelled")
         equal({(t["state"], t["reason"]) for t in w["trials"]}, {("cancelled", "sweep")})
