@@ -84,13 +84,16 @@ export function createForm({ datasets, submitted }) {
     faults.clear();
     const first = !archs.length;
     if (first) {
-      let schedules, transforms, members;
-      ({ archs, optimizers, schedules, transforms, spec: members } = await get('/v1/capabilities'));
+      let schedules, transforms, augment, members;
+      ({ archs, optimizers, schedules, transforms, augment, spec: members } = await get('/v1/capabilities'));
       boundAll(form, members);
       bound(field.lr, rate(optimizers[0]));
       was.fill(transforms, members);
       field.arch.replaceChildren(...archs.map((a) => el('option', { value: a.name }, a.name)));
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
+      const rules = members.find((m) => m.path === '/data/normalize');
+      field.normalize.replaceChildren(...rules.choices.map((c) => el('option', { value: c, selected: c === rules.default }, c)));
+      $('#job-augment').append(...augment.map((a) => el('label', { class: 'check', title: a.summary }, el('input', { type: 'checkbox', name: 'augment', value: a.name }), ` ${a.name}`)));
       field.schedule.replaceChildren(...schedules.map((s) => el('option', { value: s.name, selected: s.name === 'cosine' }, s.name)));
     }
     const usable = datasets().filter(ready), before = field.dataset.value;
@@ -107,10 +110,11 @@ export function createForm({ datasets, submitted }) {
     const number = (name) => Number(field[name].value);
     const arch = field.arch.value, dataset = field.dataset.value;
     const name = field.name.value.trim();      // if empty, the daemon names the job after its network and data
+    const augment = [...form.querySelectorAll('[name=augment]:checked')].map((box) => box.value);
     const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset, model: { arch },
-      data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }) },
+      data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }), ...(field.normalize.value !== 'half' && { normalize: field.normalize.value }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
-        schedule: { type: field.schedule.value, warmup_epochs: 1 } } };
+        schedule: { type: field.schedule.value, warmup_epochs: 1 }, ...(augment.length && { augment }), ...(field.class_weights.value && { class_weights: field.class_weights.value }) } };
     const how = was.spec();
     if (how !== undefined) job.was = how;
     return job;

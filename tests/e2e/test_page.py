@@ -161,14 +161,18 @@ def submission(d, b, eyes):
         b.run("""const f = document.querySelector('#job-form'), set = (n, v) => { n.value = v; n.dispatchEvent(new Event('input')); };
                  set(f.querySelector('[aria-label="weight of rotate"]'), 2); set(f.querySelector('[aria-label="rotate degrees"]'), 30);
                  set(f.querySelector('[aria-label="weight of resized_crop"]'), 0);
-                 set(f.elements.was_layers, 'conv1 conv?'); set(f.elements.was_from, 0.5); set(f.elements.was_epochs, 2); set(f.elements.was_groups, 3)""")
+                 set(f.elements.was_layers, 'conv1 conv?'); set(f.elements.was_from, 0.5); set(f.elements.was_epochs, 2); set(f.elements.was_groups, 3);
+                 f.elements.normalize.value = 'set'; f.elements.class_weights.value = 'balanced';
+                 for (const box of f.querySelectorAll('[name=augment]')) box.checked = ['flip', 'color_jitter'].includes(box.value)""")
         eyes.look("form-open")
         b.click("#job-form [type=submit]")
         b.wait("return document.querySelector('#run-title')?.textContent === 'from-the-page'", "the new job")
         jobs = d.client.get("/v1/jobs").json["items"]
         equal([j["name"] for j in jobs], ["from-the-page"])
         equal(b.run("return location.hash"), "#" + jobs[0]["id"], "the address names it")
-        equal(d.client.get("/v1/jobs/" + jobs[0]["id"]).json["was"], {
+        made = d.client.get("/v1/jobs/" + jobs[0]["id"]).json
+        equal((made["data"]["normalize"], made["train"]["class_weights"], sorted(a["type"] for a in made["train"]["augment"])), ("set", "balanced", ["color_jitter", "flip"]))
+        equal(made["was"], {
             "transforms": [{"type": "translate", "x": 0.3, "y": 0.3, "weight": 1}, {"type": "rotate", "degrees": 30, "weight": 2}], "layers": ["conv1", "conv?"],
             "alpha": "fixed", "draw": "step", "probability": {"from": 0.5, "to": 1, "epochs": 2}, "groups": 3}, "the job's WAS")
 
