@@ -211,7 +211,11 @@ static enum wasd_status start_tx(struct storage *s, void *ctx, struct wasd_err *
 	in.sweep = a->p->w.id;
 	in.trial = a->t->number;
 	in.until = a->p->n_rungs > 1 ? a->p->rungs[0] : 0;
-	enum wasd_status st = job_create(s, &in, &job, err);
+	struct storage_queue queue = {0}; /* it may have been deleted while the trial waited */
+	enum wasd_status st = storage_queue_get(s, in.queue, &queue, err);
+	storage_queue_done(&queue);
+	if (!st)
+		st = job_create(s, &in, &job, err);
 	if (!st)
 		st = q_run(tx_conn(s), "UPDATE sweep_trials SET job=?3, spec=NULL WHERE sweep=?1 AND number=?2", err, "tit",
 		           a->p->w.id, a->t->number, job.id);

@@ -350,6 +350,26 @@ static void test_failures(void)
 	end_store(s);
 }
 
+/* A queue that is gone when a trial is to begin. */
+static void test_no_queue(void)
+{
+	static const struct storage_trial_in trial =
+		{"{}", "{\"name\":\"t\",\"labels\":{},\"dataset\":{\"name\":\"glyphs\",\"version\":1},\"queue\":\"gone\"}"};
+	struct storage *s = fresh_store();
+	char none[40];
+	struct storage_sweep_in in = sweep_in(1, 1);
+	in.trials = &trial;
+	struct storage_sweep w = begin(s, in);
+	struct storage_trial_list l = {0};
+	steps(s, none);
+	sweep_is(s, w.id, "failed");
+	OK(storage_trial_list(s, &w, &l, &err));
+	CHECK(l.n == 1 && !l.items[0].job && l.items[0].message && strstr(l.items[0].message, "gone"));
+	storage_trial_list_done(&l);
+	storage_sweep_done(&w);
+	end_store(s);
+}
+
 int main(void)
 {
 	TEST_RUN(test_plan);
@@ -358,5 +378,6 @@ int main(void)
 	TEST_RUN(test_halving);
 	TEST_RUN(test_requests);
 	TEST_RUN(test_failures);
+	TEST_RUN(test_no_queue);
 	TEST_END();
 }
