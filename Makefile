@@ -51,7 +51,7 @@ endif
 
 LIBS_base   := -lcjson -lgnutls -lpthread
 LIBS_engine := $(if $(ONEDNN),-ldnnl -lgomp) -lopenblas -larchive -ljpeg -lspng -lz -lm $(LIBS_base)
-LIBS_daemon := -lmicrohttpd -lsqlite3 -lz -lzstd -lm $(LIBS_base)
+LIBS_daemon := -lmicrohttpd -lcurl -lsqlite3 -lz -lzstd -lm $(LIBS_base)
 
 src = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
 obj = $(patsubst %.c,$(O)/%.o,$(1))
@@ -194,7 +194,7 @@ double clang: ## build this flavour
 
 # ---- packages ----
 PKGS := gcc libc6-dev binutils libmicrohttpd-dev libcjson-dev libopenblas-pthread-dev $(if $(filter x86_64,$(shell uname -m)),libdnnl-dev) libsqlite3-dev libarchive-dev \
-        libjpeg62-turbo-dev libspng-dev zlib1g-dev libzstd-dev libgnutls28-dev libjs-dygraphs cmark-gfm curl
+        libjpeg62-turbo-dev libspng-dev zlib1g-dev libzstd-dev libgnutls28-dev libcurl4-gnutls-dev libjs-dygraphs cmark-gfm curl
 PKGS_TEST := python3 chromium chromium-driver
 missing = $(shell for p in $(1); do dpkg-query -W -f='$${Status}\n' $$p 2>/dev/null | grep -q '^install ok installed' || echo $$p; done)
 define apt_install
@@ -212,7 +212,7 @@ deps-test: ## the same, plus the packages for the tests
 deps-format: ## install clang-format
 	$(call apt_install,clang-format-14)
 check-deps:
-	@printf '#include <%s>\n' stdio.h microhttpd.h cjson/cJSON.h sqlite3.h archive.h jpeglib.h spng.h zlib.h zstd.h gnutls/crypto.h cblas.h | $(CC) -E -x c - >/dev/null \
+	@printf '#include <%s>\n' stdio.h microhttpd.h cjson/cJSON.h sqlite3.h archive.h jpeglib.h spng.h zlib.h zstd.h gnutls/crypto.h curl/curl.h cblas.h | $(CC) -E -x c - >/dev/null \
 	  && ls /usr/share/javascript/dygraphs/dygraph.min.js /usr/bin/cmark-gfm >/dev/null \
 	  || { echo "packages are missing: run 'make deps' first (make quickstart and make test do it themselves)" >&2; exit 1; }
 

@@ -331,6 +331,22 @@ struct api_reports {
 	                        char **text, int64_t *done, int64_t *of, struct wasd_err *err);
 };
 
+/* Webhooks: the daemon sends events by itself. */
+struct webhooks;
+struct storage_webhook;
+struct api_webhook_test {
+	bool delivered;
+	int64_t status, ms; /* status 0: no answer */
+	char error[256];
+};
+struct api_webhooks {
+	struct webhooks *self;
+	void (*changed)(struct webhooks *self); /* a hook was added or changed */
+	/* Sends a test event and waits for the answer. */
+	enum wasd_status (*test)(struct webhooks *self, const struct storage_webhook *h, const char *actor,
+	                         struct api_webhook_test *out, struct wasd_err *err);
+};
+
 /* Datasets: the version row exists in state scanning. The daemon takes the staged files and moves the row to ready
  * or invalid. */
 struct api_data {
@@ -462,6 +478,7 @@ struct api_ctx {
 	struct api_serving serving;
 	struct api_engine engine;
 	struct api_system system;
+	struct api_webhooks webhooks;
 	struct metrics *metrics; /* metrics.h */
 	bool triton_aliases;     /* /metrics also shows them under Triton's names */
 };

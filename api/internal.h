@@ -373,6 +373,8 @@ api_handler api_jobs_create, api_jobs_list, api_jobs_get, api_jobs_patch, api_jo
 	api_jobs_pause, api_jobs_hold, api_jobs_resume, api_jobs_retry, api_jobs_clone, api_jobs_transitions,
 	api_jobs_checkpoints, api_jobs_batch, api_queues_list, api_queues_patch, api_queues_delete, api_sweeps_create,
 	api_sweeps_list, api_sweeps_get, api_sweeps_pause, api_sweeps_resume, api_sweeps_cancel, api_sweeps_delete;
+api_handler api_webhooks_list, api_webhooks_get, api_webhooks_create, api_webhooks_patch, api_webhooks_delete,
+	api_webhooks_test, api_webhooks_deliveries;
 api_handler api_jobs_metrics, api_jobs_logs, api_jobs_events, api_events_stream;
 api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets_get, api_datasets_versions,
 	api_datasets_version, api_datasets_preview, api_datasets_delete;

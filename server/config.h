@@ -15,6 +15,7 @@ struct config {
 	int64_t http_threads, max_connections, max_per_ip, max_per_loopback, max_streams, sse_heartbeat_ms;
 	int64_t header_timeout_ms, idle_timeout_ms, slow_after_ms, slow_bytes_per_s, request_timeout_ms;
 	int64_t max_upload_mb, max_dataset_mb, low_water_mb, quota_mb;
+	int64_t webhook_timeout_ms, webhook_retry_ms;
 	int64_t worker_silence_ms, kill_after_ms, cancel_timeout_ms, sample_ms, retry_second_ms, drain_http_ms,
 		drain_jobs_ms;
 };

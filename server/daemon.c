@@ -28,6 +28,7 @@
 #include "serving/serving.h"
 #include "storage.h"
 #include "wasd/machine.h"
+#include "webhooks.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -56,10 +57,12 @@ struct wasd_daemon {
 	struct estimates *estimates;
 	struct http *http;
 	struct describer *describer;
+	struct webhooks *webhooks;
 	struct api_ctx api;
 	struct metrics *metrics;
 	int64_t started_ms;
 	char *staging;
+	struct webhooks *_Atomic hooks; /* the same, once it takes calls */
 	_Atomic bool ready, ended, probe_under_way;
 };
 
@@ -154,6 +157,7 @@ static void events_stored(void *ctx, int64_t last_seq)
 	(void)last_seq;
 	if (d->hub)
 		hub_poke(d->hub);
+	webhooks_poke(atomic_load(&d->hooks));
 }
 
 static void dataset_ready(void *ctx)
@@ -316,6 +320,13 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = convert_create(&cc, &d->convert, err);
 	if (s != WASD_OK)
 		return s;
+	struct webhooks_config wc = {.db = d->db,
+	                             .timeout_ms = (int)c->webhook_timeout_ms,
+	                             .retry_ms = (int)c->webhook_retry_ms};
+	s = webhooks_create(&wc, &d->webhooks, err);
+	if (s != WASD_OK)
+		return s;
+	atomic_store(&d->hooks, d->webhooks);
 	d->api = (struct api_ctx){.db = d->db,
 	                          .jobs = sched_api(d->jobs),
 	                          .profiles = profiles_api(d->profiles),
@@ -326,6 +337,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .files = convert_api(d->convert),
 	                          .serving = serve_api(d->serving),
 	                          .engine = describer_api(d->describer),
+	                          .webhooks = webhooks_api(d->webhooks),
 	                          .system = {.self = d, .report = report, .ready = is_ready, .machine = machine},
 	                          .metrics = d->metrics,
 	                          .triton_aliases = c->metrics_triton_aliases};
@@ -434,8 +446,10 @@ static void *end_in_order(void *arg)
 	 * continue from them. */
 	supervisor_stop(d->sup);
 	sched_stop(d->jobs);
+	webhooks_stop(d->webhooks);
 	profiles_destroy(d->profiles);
 	storage_close(d->db);
+	webhooks_destroy(d->webhooks);
 	hub_destroy(d->hub);
 	reports_destroy(d->reports);
 	estimates_destroy(d->estimates);

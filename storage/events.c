@@ -69,7 +69,11 @@ static enum wasd_status put_text(struct storage *s, const char *topic, const cha
 		return st;
 	int64_t seq = sqlite3_last_insert_rowid(c->db);
 	s->writer.last_event = seq;
-	return q_run(c, "DELETE FROM events WHERE seq<=?1", err, "i", seq - s->opts.event_rows);
+	/* Events that a webhook has not got yet stay twice as long; see server/webhooks.c for those lost after that. */
+	return q_run(
+		c,
+		"DELETE FROM events WHERE seq<=?1 AND (seq<=?2 OR seq<=coalesce((SELECT min(cursor) FROM webhooks WHERE active),?1))",
+		err, "ii", seq - s->opts.event_rows, seq - 2 * s->opts.event_rows);
 }
 
 enum wasd_status event_put(struct storage *s, const char *topic, const char *type, const char *object, cJSON *data,

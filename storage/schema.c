@@ -237,7 +237,16 @@ static const char *const main_steps[] = {
 	/* What a job's process uses; of bounded length (samples.c). n: how many samples a row is the mean of. */
 	"CREATE TABLE job_samples("
 	" job TEXT NOT NULL REFERENCES jobs(id) ON DELETE CASCADE, name TEXT NOT NULL, ts INTEGER NOT NULL, attempt INTEGER NOT NULL,"
-	" epoch INTEGER NOT NULL, step INTEGER NOT NULL, n INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY(job, name, ts)) STRICT, WITHOUT ROWID;",
+	" epoch INTEGER NOT NULL, step INTEGER NOT NULL, n INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY(job, name, ts)) STRICT, WITHOUT ROWID;"
+	/* webhooks and their last deliveries */
+	"CREATE TABLE webhooks("
+	" id TEXT NOT NULL PRIMARY KEY, url TEXT NOT NULL, events TEXT NOT NULL, secret TEXT NOT NULL, active INTEGER NOT NULL, cursor INTEGER NOT NULL,"
+	" tries INTEGER NOT NULL DEFAULT 0, next_at INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0, error TEXT, created_by TEXT,"
+	" created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE TABLE deliveries("
+	" id TEXT NOT NULL PRIMARY KEY, webhook TEXT NOT NULL REFERENCES webhooks(id) ON DELETE CASCADE, seq INTEGER NOT NULL, type TEXT NOT NULL,"
+	" attempt INTEGER NOT NULL, state TEXT NOT NULL, status INTEGER, error TEXT, ms INTEGER NOT NULL, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+	"CREATE INDEX deliveries_by_webhook ON deliveries(webhook, id);",
 };
 
 static const char *const ckpt_steps[] = {

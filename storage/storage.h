@@ -1129,6 +1129,73 @@ struct storage_fsck_hooks {
 enum wasd_status storage_fsck(const char *data_dir, const struct storage_fsck_hooks *h, struct storage_fsck *out,
                               struct wasd_err *err);
 
+/* ---- webhooks ------------------------------------------------------------------------------------------------ */
+
+enum { STORAGE_WEBHOOKS_MAX = 32 };
+
+struct storage_webhook {
+	char *id;                    /* "hook_..." */
+	char *url, *events, *secret; /* events: JSON list of event types and topics; "*": all */
+	int64_t active;
+	int64_t cursor;         /* the last event that was delivered or is not asked for */
+	int64_t tries, next_at; /* failed attempts at the next event, and when it is sent again */
+	int64_t lost;           /* events that were removed before they could be delivered */
+	char *error;            /* of the last attempt; NULL: it succeeded */
+	char *created_by;
+	int64_t created_at, updated_at;
+};
+void storage_webhook_done(struct storage_webhook *w);
+struct storage_webhook_list {
+	struct storage_webhook *items;
+	size_t n;
+};
+void storage_webhook_list_done(struct storage_webhook_list *l);
+enum wasd_status storage_webhook_get(struct storage *s, const char *id, struct storage_webhook *out,
+                                     struct wasd_err *err);
+enum wasd_status storage_webhook_list(struct storage *s, struct storage_webhook_list *out, struct wasd_err *err);
+struct storage_webhook_in {
+	const char *url, *events, *secret, *actor; /* in an update NULL: unchanged */
+	int64_t active;                            /* -1: unchanged */
+};
+/* A new hook gets the events after its creation. WASD_ESTATE: too many. An update sends the next event at once. Both
+ * write an audit row without the secret. */
+enum wasd_status storage_webhook_create(struct storage *s, const struct storage_webhook_in *in,
+                                        struct storage_webhook *out, struct wasd_err *err);
+enum wasd_status storage_webhook_update(struct storage *s, const char *id, const struct storage_webhook_in *in,
+                                        struct storage_webhook *out, struct wasd_err *err);
+enum wasd_status storage_webhook_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err);
+
+struct storage_delivered {
+	const char *webhook, *type, *error; /* error NULL: none */
+	const char *state;                  /* delivered | failed | lost; NULL: only the cursor moves */
+	int64_t seq, attempt, status, ms;   /* status: of HTTP, 0: no answer */
+	bool advance;                       /* the cursor moves to seq */
+	int64_t tries, next_at, lost;       /* lost: added */
+};
+/* Records an attempt and moves the hook on, in one transaction; the last 100 of a hook are kept. */
+enum wasd_status storage_webhook_delivered(struct storage *s, const struct storage_delivered *d, struct wasd_err *err);
+/* Records a test, which moves nothing, with an audit row. */
+enum wasd_status storage_webhook_tested(struct storage *s, const struct storage_delivered *d, const char *actor,
+                                        struct wasd_err *err);
+struct storage_delivery {
+	char *id, *webhook; /* "whd_..." */
+	int64_t seq;        /* of the event; 0: a test */
+	char *type;
+	int64_t attempt;
+	char *state;
+	int64_t status;
+	char *error;
+	int64_t ms, at;
+};
+struct storage_delivery_list {
+	struct storage_delivery *items;
+	size_t n;
+	char *next_cursor;
+};
+void storage_delivery_list_done(struct storage_delivery_list *l);
+enum wasd_status storage_delivery_list(struct storage *s, const char *webhook, struct storage_page page,
+                                       struct storage_delivery_list *out, struct wasd_err *err);
+
 /* ---- backup -------------------------------------------------------------------------------------------------- */
 
 /* A backup is a directory with wasd.db, ckpt.db, the files of the ready datasets and, written last, manifest.json with

@@ -4,7 +4,8 @@
 
 #include "client/command.h"
 
-extern const struct client_command client_command_backup, client_command_bench_serve, client_command_cancel,
+extern const struct client_command client_command_webhook_add, client_command_webhook_ls, client_command_webhook_rm,
+	client_command_webhook_test, client_command_backup, client_command_bench_serve, client_command_cancel,
 	client_command_classify, client_command_clone, client_command_compare, client_command_completion,
 	client_command_data_add, client_command_data_ls, client_command_data_show, client_command_deploy,
 	client_command_deployments, client_command_export, client_command_fsck, client_command_help, client_command_jobs,

@@ -140,6 +140,19 @@ static enum wasd_status fake_report(struct reports *self, const struct storage_j
 	return *text ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 
+static void fake_hook_changed(struct webhooks *self)
+{
+	(void)self;
+}
+
+static enum wasd_status fake_hook_test(struct webhooks *self, const struct storage_webhook *h, const char *actor,
+                                       struct api_webhook_test *out, struct wasd_err *err)
+{
+	(void)self, (void)h, (void)actor, (void)err;
+	*out = (struct api_webhook_test){.delivered = true, .status = 200, .ms = 3};
+	return WASD_OK;
+}
+
 static enum wasd_status fake_ingest(struct ingest *self, const char *dataset, int version,
                                     const struct api_upload *files, size_t n, const cJSON *options,
                                     struct wasd_err *err)
@@ -646,6 +659,7 @@ __attribute__((unused)) static void setup(void)
 	                .health = fake_serving_health},
 		.engine = {.capabilities = fake_caps, .describe = fake_describe},
 		.system = {.report = fake_system, .ready = fake_ready, .machine = fake_machine},
+		.webhooks = {.changed = fake_hook_changed, .test = fake_hook_test},
 	};
 }
 

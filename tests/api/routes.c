@@ -5,7 +5,7 @@
 #include "harness.h"
 
 static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
-static char job[64], ckpt[32], sweep[40];
+static char job[64], ckpt[32], sweep[40], hook[40];
 
 /* A value for {name} in a pattern: an existing object, or a missing one. */
 static const char *param(const char *pattern, const char *name, size_t n, bool there)
@@ -30,6 +30,7 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 		{"/v2/repository/models/", "m", "live"},
 		{"/v2/models/", "v", "1"},
 		{"/v1/queues/", "q", "default"},
+		{"/v1/webhooks/", "hook", hook},
 		{"/v1/capabilities/", "arch", "lenet"},
 		{"/v2/", "x", "x"},
 		{"/predictions/", "m", "live"},
@@ -99,6 +100,9 @@ static void begin(void)
 	snprintf(sweep, sizeof sweep, "%s", str(&made, "id"));
 	answer_done(&made);
 	expect(202, "POST", body, "{\"name\":\"light\",\"desire\":\"macs\",\"budget\":0.7}");
+	struct answer a = send("POST", "/v1/webhooks", "{\"url\":\"http://127.0.0.1:9/\",\"events\":[\"jobs\"]}");
+	snprintf(hook, sizeof hook, "%s", str(&a, "id"));
+	answer_done(&a);
 }
 
 static void code_is(const struct answer *a, const char *method, const char *url, int status, const char *code)

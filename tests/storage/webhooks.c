@@ -1,0 +1,118 @@
+/* Webhooks: what is stored of them, and how long events wait for them. tests/e2e/test_webhooks.py sends them. */
+#include "util.h"
+
+static struct storage_webhook make_hook(struct storage *s)
+{
+	struct storage_webhook w = {0};
+	struct storage_webhook_in in = {.url = "http://127.0.0.1:9/",
+	                                .events = "[\"system\"]",
+	                                .secret = "12345678",
+	                                .actor = "me",
+	                                .active = 1};
+	OK(storage_webhook_create(s, &in, &w, &err));
+	return w;
+}
+
+static void add_events(struct storage *s, int n)
+{
+	for (int i = 0; i < n; i++)
+		OK(storage_event_add(s, "system", "system.test", "x", "{}", NULL, &err));
+}
+
+/* The sequence numbers of the oldest and the newest event. */
+static void bounds(struct storage *s, int64_t *first, int64_t *last)
+{
+	struct storage_event_list l = {0};
+	OK(storage_event_read(s, 0, NULL, NULL, 10000, &l, &err));
+	*first = l.n ? l.items[0].seq : 0;
+	*last = l.n ? l.items[l.n - 1].seq : 0;
+	storage_event_list_done(&l);
+}
+
+/* util.h opens the store with room for 200 events. */
+static void test_events_wait(void)
+{
+	struct storage *s = fresh_store();
+	int64_t first, last;
+	add_events(s, 250);
+	bounds(s, &first, &last);
+	CHECK_INT(last - first + 1, 200);
+	struct storage_webhook w = make_hook(s);
+	CHECK_INT(w.cursor, last);
+	add_events(s, 150);
+	bounds(s, &first, &last);
+	CHECK_INT(first, last - 199); /* it has not got 150 */
+	add_events(s, 150);
+	bounds(s, &first, &last);
+	CHECK_INT(first, w.cursor + 1); /* 300, more than others may keep */
+	add_events(s, 150);
+	bounds(s, &first, &last);
+	CHECK_INT(last - first + 1, 400);
+	struct storage_delivered d = {.webhook = w.id,
+	                              .type = "lost",
+	                              .state = "lost",
+	                              .error = "50 events",
+	                              .lost = 50,
+	                              .seq = first - 1,
+	                              .advance = true};
+	OK(storage_webhook_delivered(s, &d, &err));
+	struct storage_webhook_in off = {.active = 0, .actor = "me"};
+	struct storage_webhook now = {0};
+	OK(storage_webhook_update(s, w.id, &off, &now, &err));
+	CHECK_INT(now.lost, 50);
+	CHECK_INT(now.cursor, first - 1);
+	CHECK_STR(now.secret, "12345678");
+	add_events(s, 1);
+	bounds(s, &first, &last);
+	CHECK_INT(last - first + 1, 200); /* nothing waits for an inactive one */
+	storage_webhook_done(&now);
+	storage_webhook_done(&w);
+	end_store(s);
+}
+
+static void test_history(void)
+{
+	struct storage *s = fresh_store();
+	struct storage_webhook w = make_hook(s);
+	struct storage_delivery_list l = {0};
+	for (int i = 1; i <= 105; i++) {
+		struct storage_delivered d = {.webhook = w.id,
+		                              .type = "system.test",
+		                              .state = "failed",
+		                              .error = "no",
+		                              .seq = 9,
+		                              .attempt = i,
+		                              .tries = i,
+		                              .next_at = 1000 + i};
+		OK(storage_webhook_delivered(s, &d, &err));
+	}
+	OK(storage_delivery_list(s, w.id, (struct storage_page){.limit = 500}, &l, &err));
+	CHECK_INT((int64_t)l.n, 100);
+	CHECK_INT(l.items[0].attempt, 105);
+	storage_delivery_list_done(&l);
+	int64_t cursor = w.cursor;
+	storage_webhook_done(&w);
+	struct storage_webhook_list all = {0};
+	OK(storage_webhook_list(s, &all, &err));
+	CHECK(all.n == 1 && all.items[0].tries == 105 && all.items[0].next_at == 1105 && all.items[0].cursor == cursor);
+	OK(storage_webhook_delete(s, all.items[0].id, "me", &err));
+	OK(storage_delivery_list(s, all.items[0].id, (struct storage_page){.limit = 5}, &l, &err));
+	CHECK(!l.n);
+	FAILS(storage_webhook_delete(s, all.items[0].id, "me", &err), WASD_ENOTFOUND);
+	storage_delivery_list_done(&l);
+	storage_webhook_list_done(&all);
+	for (int i = 0; i < STORAGE_WEBHOOKS_MAX; i++) {
+		w = make_hook(s);
+		storage_webhook_done(&w);
+	}
+	struct storage_webhook_in in = {.url = "http://x/", .events = "[]", .secret = "12345678", .active = 1};
+	FAILS(storage_webhook_create(s, &in, &w, &err), WASD_ESTATE);
+	end_store(s);
+}
+
+int main(void)
+{
+	TEST_RUN(test_events_wait);
+	TEST_RUN(test_history);
+	TEST_END();
+}
