@@ -54,7 +54,7 @@ class Receiver:
         self.server.server_close()
 
 
-with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "1000"]) as d:
+with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "60000"]) as d:      # an answer that is late would make events come twice
     c, r = d.client, Receiver()
     hook = c.post("/v1/webhooks", {"url": f"http://127.0.0.1:{r.port}/wasd", "events": ["queue.updated"], "secret": SECRET}, want=201)
     at = hook.headers["Location"]
@@ -100,14 +100,13 @@ with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "1000"]) a
         equal([(x["attempt"], x["state"], x["status"]) for x in rows], [(1, "failed", 500), (2, "failed", 302), (3, "delivered", 204)])
         check("redirects are not followed" in rows[1]["error"], rows[1])
 
-    with case("a receiver that does not answer, and one that answers without end, are given up and tried again"):
-        r.plan = ["hold", 201]
+    with case("a receiver that answers without end is given up and tried again"):
+        r.plan = [201]
         n = make_event()
         equal([(s, e["data"]["weight"]) for s, _, e in (r.next(), r.next())], [(201, n), (204, n)])
-        r.release.set()
         settled()
-        errors = [x["error"] or "" for x in deliveries()[:3]]
-        check("timed out" in errors[2] and "longer than 64 KiB" in errors[1], errors)
+        errors = [x["error"] or "" for x in deliveries()[:2]]
+        check("longer than 64 KiB" in errors[1], errors)
 
     with case("the receiver is away and the daemon is killed: every event comes later, in order"):
         port = r.port
@@ -136,7 +135,11 @@ with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "1000"]) a
         r.release.set()
         d.start()
         c = d.client
-        equal(r.next()[2]["data"]["weight"], n)
+        event = r.next()[2]
+        equal(event["data"]["weight"], n)
+        end = time.monotonic() + 30 * PATIENCE
+        while not any(x["event"] == event["id"] and x["state"] == "delivered" for x in deliveries()):
+            check(time.monotonic() < end, deliveries())
 
     with case("an inactive hook gets nothing; active again it gets what came meanwhile"):
         settled()
@@ -174,5 +177,19 @@ with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "1000"]) a
         c.delete(f"/v1/webhooks/{made['id']}", want=204)
         c.get(f"/v1/webhooks/{made['id']}", want=404)
     r.close()
+
+with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "300"]) as d:
+    with case("a receiver that does not answer is given up and tried again"):
+        r = Receiver()
+        r.plan = ["hold"]
+        at = d.client.post("/v1/webhooks", {"url": f"http://127.0.0.1:{r.port}/", "events": ["queue.updated"], "secret": SECRET}, want=201).headers["Location"]
+        d.client.request("PATCH", "/v1/queues/default", {"weight": 7}, want=200)
+        equal(r.next()[2]["data"]["weight"], 7)
+        r.release.set()
+        end = time.monotonic() + 30 * PATIENCE
+        while (rows := d.client.get(at + "/deliveries").json["items"])[0]["state"] != "delivered":
+            check(time.monotonic() < end, rows)
+        check("timed out" in rows[-1]["error"], rows)
+        r.close()
 
 finish()
