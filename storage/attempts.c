@@ -136,7 +136,7 @@ enum wasd_status storage_attempt_running(struct storage *s, const char *job, int
                                          const char *build, struct wasd_err *err)
 {
 	struct running_args a = {job, number, pid, build};
-	return write_op(s, running_tx, &a, err);
+	return urgent_op(s, running_tx, &a, err);
 }
 
 static enum wasd_status build_tx(struct storage *s, void *ctx, struct wasd_err *err)

@@ -80,6 +80,8 @@ void attempt_maybe_start(struct attempt *a)
 		return;
 	struct wasd_err err;
 	if (storage_attempt_running(a->jobs->cfg.db, a->id, a->number, pid, a->build ? a->build : "{}", &err) != WASD_OK) {
+		if (err.status == WASD_EFULL)
+			attempt_no_room(a, err.pointer, err.msg);
 		task_kill(&a->task, err.msg);
 		return;
 	}
