@@ -7,6 +7,7 @@ import { ready } from './datasets.js';
 import { createEstimate } from './estimate.js';
 import { createNetwork } from './network.js';
 import { bound, boundAll } from './spec.js';
+import { createStrategies } from './strategies.js';
 import { createWas } from './was.js';
 
 // Shows error messages at the fields of a form. A field takes the errors at its data-pointer and below.
@@ -47,7 +48,7 @@ export function createFaults(form, rest) {
 
 export function createForm({ datasets, submitted }) {
   const dialog = $('#job-dialog'), form = $('#job-form'), hint = $('#arch-hint');
-  const field = form.elements, layers = createNetwork(), was = createWas(form), faults = createFaults(form, $('#job-error')), estimate = createEstimate(dialog, form, spec);
+  const field = form.elements, layers = createNetwork(), was = createWas(form), strategies = createStrategies(), faults = createFaults(form, $('#job-error')), estimate = createEstimate(dialog, form, spec);
   let archs = [], optimizers = [];
 
   // Suggests the network's own WAS if it has one, else WAS on all its convolutions. With the form's defaults, adamw and a cosine
@@ -84,11 +85,12 @@ export function createForm({ datasets, submitted }) {
     faults.clear();
     const first = !archs.length;
     if (first) {
-      let schedules, transforms, augment, members;
-      ({ archs, optimizers, schedules, transforms, augment, spec: members } = await get('/v1/capabilities'));
+      let schedules, transforms, augment, members, listed;
+      ({ archs, optimizers, schedules, transforms, augment, strategies: listed, spec: members } = await get('/v1/capabilities'));
       boundAll(form, members);
       bound(field.lr, rate(optimizers[0]));
       was.fill(transforms, members);
+      strategies.fill(listed);
       field.arch.replaceChildren(...archs.map((a) => el('option', { value: a.name }, a.name)));
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
       const rules = members.find((m) => m.path === '/data/normalize');
@@ -116,7 +118,9 @@ export function createForm({ datasets, submitted }) {
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
         schedule: { type: field.schedule.value, warmup_epochs: 1 }, ...(augment.length && { augment }), ...(field.class_weights.value && { class_weights: field.class_weights.value }) } };
     const how = was.spec();
-    if (how !== undefined) job.was = how;
+    const list = strategies.spec(), drawn = how ?? own(chosen())?.was;
+    if (list.length) job.weights = [...list, ...(drawn ? [{ type: 'was', ...drawn }] : [])];
+    else if (how !== undefined) job.was = how;
     return job;
   }
 

@@ -3,6 +3,7 @@
 import struct
 
 from lib import Daemon, case, check, equal, finish, png, safetensors
+from webdriver import Browser
 
 PRUNED = {"dataset": "glyphs", "model": {"arch": "lenet"}, "weights": [{"type": "magnitude", "sparsity": 0.8, "begin": 0.5, "end": 2, "every": 2}],
           "train": {"epochs": 3, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.001, "decay": "weights"}}}
@@ -51,5 +52,28 @@ with Daemon() as d:
         d.deploy("pruned", job["id"])
         answer = c.post("/v1/deployments/pruned/classify", png(32, 32, lambda x, y: (x, y, 0)), headers={"Content-Type": "image/png"}).json
         check(answer, answer)
+
+    with case("the form has every strategy with its options, and shows a refusal at the option"), Browser() as b:
+        b.open(f"http://127.0.0.1:{d.port}/")
+        b.wait("[...document.querySelectorAll('button')].find((n) => n.textContent === 'New job' && !n.disabled)?.click(); return document.querySelector('#job-dialog').open", "the form")
+        names = [s["type"] for s in c.get("/v1/capabilities").json["strategies"] if s["type"] != "was"]
+        equal(b.run("return [...document.querySelectorAll('#strategies-rows [type=checkbox][name]')].map((n) => n.name)"), ["strategy_" + name for name in names])
+        set_ = """const label = [...document.querySelectorAll('#strategies-rows fieldset.mixture:not([hidden]) label')].find((l) => l.textContent.startsWith(arguments[0]));
+            label.querySelector('input, select').value = arguments[1];"""
+        b.run("""const form = document.querySelector('#job-form'), f = form.elements;
+            for (const more of form.querySelectorAll('details:not([hidden])')) more.open = true;
+            f.arch.value = 'lenet'; f.arch.dispatchEvent(new Event('change')); f.epochs.value = 1; f.was.value = 'off'; f.strategy_magnitude.click();""")
+        b.run(set_, "sparsity", "0.7")
+        b.run(set_, "scope", "global")
+        b.run(set_, "end", "9")
+        b.click("#job-form [type=submit]")
+        check("1 epochs" in b.wait("return document.querySelector('#strategies-rows .fault')?.textContent", "the fault"), "the fault says why")
+        b.run(set_, "end", "")
+        b.click("#job-form [type=submit]")
+        b.wait("return !document.querySelector('#job-dialog').open", "the job to be taken")
+        sent = c.get("/v1/jobs").json["items"][0]
+        equal([(w["type"], w["sparsity"], w["scope"], "end" in w) for w in sent["weights"]], [("magnitude", 0.7, "global", False)])
+        d.wait_job(sent["id"])
+        b.wait("return [...document.querySelectorAll('#jobs-table small, #jobs-table td, #jobs-table span')].some((n) => n.textContent.includes('magnitude 70 %'))", "what forms the weights")
 
 finish()
