@@ -5,17 +5,6 @@
 
 /* ---- options ---- */
 
-const struct wasd_field api_batching_fields[] = {
-	{"max_batch", WASD_INT, "32", .min = 1, .max = 64},
-	{"max_queue_delay_us", WASD_INT, "0", .min = 0, .max = 1000000},
-	{0},
-};
-const struct wasd_field api_queue_fields[] = {
-	{"max", WASD_INT, "0", .min = 0, .max = 1000000},
-	{"default_timeout_us", WASD_INT, "0", .min = 0, .max = 3600e6},
-	{0},
-};
-const struct wasd_field api_limits_fields[] = {{"threads", WASD_INT, "0", .min = 0, .max = 64}, {0}};
 const struct wasd_field api_deployment_options[] = {API_DEPLOYMENT_OPTIONS, {0}};
 
 char *api_deployment_options_text(const cJSON *in)

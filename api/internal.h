@@ -154,6 +154,12 @@ field_canon spec_name_canon, spec_labels_canon, spec_model_canon, spec_arch_cano
 	spec_precision_canon, spec_augment_canon, spec_goal_canon, spec_modes_canon, spec_limit_canon, spec_normalize_canon,
 	spec_class_weights_canon, spec_classes_canon, spec_init_canon, spec_after_canon;
 field_canon spec_deadline_canon;
+/* on_complete.c */
+field_canon spec_on_complete_canon, spec_conditions_canon;
+/* Does what is to follow the completion fit the rest of the canonical spec? Adds its faults. */
+void spec_check_on_complete(const cJSON *spec, struct api_faults *faults);
+/* What is to follow a job's completion, with its outcome; null: nothing. */
+cJSON *api_on_complete_json(const cJSON *asked, const struct storage_job *job);
 /* Is the deadline in a canonical body still to come? False: the answer is in r. */
 bool api_deadline_ok(const struct api_request *q, struct api_response *r, int64_t deadline_ms);
 /* Checks a job spec against the tables and returns its canonical form. `dataset` remains as the client wrote it. */
@@ -317,13 +323,12 @@ enum api_result api_send_checkpoints(struct api_ctx *c, const char *job, const s
 /* ---- deployment_object.c ---- */
 
 /* The members of a deployment that are kept in the options of its row (server/serving/options.h reads them). */
-extern const struct wasd_field api_batching_fields[], api_queue_fields[], api_limits_fields[];
 #define API_DEPLOYMENT_OPTIONS \
 	{"required", WASD_BOOL, .def = "true"}, \
-		{"batching", WASD_OBJECT, .def = "null", .null_ok = true, .sub = api_batching_fields}, \
-		{"queue", WASD_OBJECT, .def = "null", .null_ok = true, .sub = api_queue_fields}, \
+		{"batching", WASD_OBJECT, .def = "null", .null_ok = true, .sub = wasd_deployment_batching}, \
+		{"queue", WASD_OBJECT, .def = "null", .null_ok = true, .sub = wasd_deployment_queue}, \
 	{ \
-		"limits", WASD_OBJECT, .def = "null", .null_ok = true, .sub = api_limits_fields \
+		"limits", WASD_OBJECT, .def = "null", .null_ok = true, .sub = wasd_deployment_limits \
 	}
 extern const struct wasd_field api_deployment_options[];
 /* Those members of a canonical body as JSON text. NULL: no memory. */

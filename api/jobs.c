@@ -224,6 +224,8 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 		api_poison(j);
 	merge_take(j, spec);
 	api_job_as_now(j, s);
+	if (wasd_json_get(j, "on_complete"))
+		put(j, "on_complete", api_on_complete_json(wasd_json_get(j, "on_complete"), s));
 	put(j, "deadline", s->deadline ? time_json(s->deadline) : cJSON_CreateNull());
 	api_add_take(j, "progress", s->progress ? api_parse_trusted(s->progress) : cJSON_CreateObject());
 	api_add_int(j, "attempt", s->attempt);

@@ -256,35 +256,6 @@ enum api_result api_models_delete(struct api_ctx *c, const struct api_request *q
 
 /* ---- versions ---- */
 
-/* Where the checkpoint comes from, kept with the version: its job may be deleted later. */
-static char *lineage_of(struct api_ctx *c, const struct storage_ckpt *k)
-{
-	struct storage_job job = {0};
-	const char *arch = NULL;
-	cJSON *j = cJSON_CreateObject(), *info = k->info ? api_parse_trusted(k->info) : NULL, *data = cJSON_CreateObject();
-	bool trained = k->job && !storage_job_get(c->db, k->job, &job, NULL);
-	wasd_json_str(info, "arch", &arch);
-	api_add_str(j, "sha256", k->sha256);
-	api_add_str(j, "arch", arch);
-	api_add_int(j, "epoch", k->epoch);
-	api_add_take(j, "metrics", k->metrics ? api_parse_trusted(k->metrics) : cJSON_CreateObject());
-	api_add_str(j, "job", trained ? job.id : NULL);
-	api_add_str(j, "job_name", trained ? job.name : NULL);
-	api_add_str(j, "spec_digest", trained ? job.spec_digest : NULL);
-	api_add_str(data, "name", trained ? job.dataset : NULL);
-	api_add_int(data, "version", job.dataset_version);
-	api_add_str(data, "digest", trained ? job.dataset_digest : NULL);
-	api_add_take(j, "dataset", trained ? data : cJSON_CreateNull());
-	if (!trained)
-		cJSON_Delete(data);
-	api_add_str(j, "init_from", trained ? job.init_checkpoint : NULL);
-	char *text = api_poisoned(j) ? NULL : wasd_json_print(j);
-	cJSON_Delete(j);
-	cJSON_Delete(info);
-	storage_job_done(&job);
-	return text;
-}
-
 /* Takes "note" and "alias" out of the body; the rest is the source. NULL: the answer is in r. */
 static cJSON *version_source(const struct api_request *q, struct api_response *r, cJSON *body, cJSON **about)
 {
@@ -350,15 +321,8 @@ static void add_version(struct api_ctx *c, const struct api_request *q, struct a
 	int64_t n = 0;
 	wasd_json_str(about, "note", &note);
 	wasd_json_str(about, "alias", &alias);
-	char *lineage = lineage_of(c, k);
-	struct storage_version_in in = {.model = model,
-	                                .checkpoint = k->id,
-	                                .lineage = lineage,
-	                                .note = note,
-	                                .actor = q->actor};
-	enum wasd_status st = lineage ? storage_version_add(c->db, &in, &n, &err) :
-	                                wasd_fail(&err, WASD_ENOMEM, "no memory");
-	wasd_free(lineage);
+	struct storage_version_in in = {.model = model, .checkpoint = k->id, .note = note, .actor = q->actor};
+	enum wasd_status st = storage_version_add(c->db, &in, &n, &err);
 	if (!st)
 		st = storage_version_get(c->db, model, n, &v, &err);
 	struct storage_alias_in to = {.model = model, .alias = alias, .version = n, .expected = -1, .actor = q->actor};

@@ -749,6 +749,7 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 	spec_check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"),
 	                  faults);
 	check_profiles(&c, out);
+	spec_check_on_complete(out, faults);
 	if (api_poisoned(out))
 		faults->no_memory = true;
 	if (!faults->n && !faults->no_memory)

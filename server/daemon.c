@@ -183,6 +183,13 @@ static bool deployed(void *ctx)
 	return d->serving && serve_any(d->serving);
 }
 
+static void to_load(void *ctx)
+{
+	struct wasd_daemon *d = ctx;
+	if (d->serving)
+		serve_deployed(d->serving);
+}
+
 static void profiles_changed(void *ctx, const char *checkpoint)
 {
 	serve_profiles_changed(((struct wasd_daemon *)ctx)->serving, checkpoint);
@@ -265,6 +272,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .backoff_scale_ms = (int)c->retry_second_ms,
 	                          .profiles_changed = profiles_queued,
 	                          .checkpoint_stored = checkpoint_stored,
+	                          .to_load = to_load,
 	                          .ctx = d};
 	s = sched_create(&jc, &d->jobs, err);
 	if (s != WASD_OK)

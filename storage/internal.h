@@ -175,6 +175,10 @@ enum wasd_status job_fence(struct conn *c, const char *id, int64_t attempt, stru
 /* queued -> held, if it waits for others */
 enum wasd_status job_hold_for_others(struct storage *s, const char *id, struct wasd_err *err);
 
+/* ---- on_complete.c ---- */
+/* What the spec of a job that completes asks for, in the transaction that completes it. */
+enum wasd_status job_on_complete(struct storage *s, const char *id, struct wasd_err *err);
+
 /* ---- job_after.c ---- */
 /* Stores what a new job waits for. WASD_EINVAL with the pointer: no such job, or it has failed. */
 enum wasd_status job_after_put(struct storage *s, const char *job, const char *const *after, size_t n,

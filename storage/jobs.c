@@ -9,7 +9,7 @@
 	T(X, created_by) T(X, progress) T(X, build) T(X, init_checkpoint) I(X, keep_best) I(X, keep_latest) \
 	T(X, keep_metric) I(X, keep_max) I(X, attempt) I(X, retries) I(X, retry_at) T(X, trained) I(X, created_at) \
 	I(X, started_at) I(X, finished_at) I(X, updated_at) I(X, rev) T(X, cloned_from) \
-	T(X, sweep) I(X, trial) I(X, until) I(X, deadline) I(X, max_wall_s)
+	T(X, sweep) I(X, trial) I(X, until) I(X, deadline) T(X, on_complete) I(X, max_wall_s)
 /* clang-format on */
 ROW_TYPE(job_type, storage_job, JOB_COLS);
 
@@ -132,6 +132,8 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 		st = put_transition(s, id, from, m->to, m->reason, m->message, attempt, err);
 	if (!st && m->action)
 		st = audit_move(s, id, from, m, err);
+	if (!st && !strcmp(m->to, "completed"))
+		st = job_on_complete(s, id, err);
 	if (!st && ends)
 		st = ckpt_retention(s, id, err);
 	if (!st && ends)

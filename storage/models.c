@@ -341,6 +341,35 @@ struct version_args {
 	int64_t version;
 };
 
+static cJSON *parsed(const char *text)
+{
+	cJSON *j = NULL;
+	if (text)
+		wasd_json_parse(text, strlen(text), WASD_JSON_BULK, &j, NULL);
+	return j;
+}
+
+/* Where the checkpoint comes from, kept with the version: its job may be deleted later. NULL: no memory. */
+static char *lineage_of(struct storage *s, const struct storage_ckpt *k)
+{
+	struct storage_job job = {0};
+	const char *arch = NULL;
+	cJSON *info = parsed(k->info), *metrics = parsed(k->metrics);
+	bool trained = k->job && !storage_job_get(s, k->job, &job, NULL);
+	wasd_json_str(info, "arch", &arch);
+	cJSON *data = trained ? make_object("sis", "name", job.dataset, "version", job.dataset_version, "digest",
+	                                    job.dataset_digest) :
+	                        cJSON_CreateNull();
+	cJSON *o = make_object("ssijsssjs", "sha256", k->sha256, "arch", arch, "epoch", k->epoch, "metrics",
+	                       metrics ? metrics : cJSON_CreateObject(), "job", job.id, "job_name", job.name, "spec_digest",
+	                       job.spec_digest, "dataset", data, "init_from", job.init_checkpoint);
+	char *text = o ? wasd_json_print(o) : NULL;
+	cJSON_Delete(o);
+	cJSON_Delete(info);
+	storage_job_done(&job);
+	return text;
+}
+
 static enum wasd_status version_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	struct version_args *a = ctx;
@@ -358,6 +387,9 @@ static enum wasd_status version_tx(struct storage *s, void *ctx, struct wasd_err
 		st = storage_ckpt_get(s, in->checkpoint, &k, err);
 	if (!st && k.corrupt)
 		st = wasd_fail(err, WASD_ECORRUPT, "checkpoint %s is corrupt", in->checkpoint);
+	char *lineage = st || in->lineage ? NULL : lineage_of(s, &k);
+	if (!st && !lineage && !in->lineage)
+		st = wasd_fail(err, WASD_ENOMEM, "no memory");
 	if (!st)
 		st = q_run(c, "UPDATE models SET latest=?2, updated_at=?3 WHERE name=?1", err, "tii", in->model, a->version,
 		           now);
@@ -368,7 +400,9 @@ static enum wasd_status version_tx(struct storage *s, void *ctx, struct wasd_err
 			err,
 			"ttittt"
 			"ti",
-			id, in->model, a->version, in->checkpoint, in->lineage, in->note ? in->note : "", in->actor, now);
+			id, in->model, a->version, in->checkpoint, lineage ? lineage : in->lineage, in->note ? in->note : "",
+			in->actor, now);
+	wasd_free(lineage);
 	storage_ckpt_done(&k);
 	return st ? st :
 	            tell(s, in->model, "model.version", in->actor, NULL,

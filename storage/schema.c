@@ -215,6 +215,8 @@ static const char *const main_steps[] = {
 	"ALTER TABLE jobs ADD COLUMN max_wall_s INTEGER NOT NULL DEFAULT 0;"
 	"ALTER TABLE jobs ADD COLUMN wall_from INTEGER NOT NULL DEFAULT 0;"
 	"UPDATE jobs SET max_wall_s=coalesce(CAST(json_extract(spec,'$.limits.max_wall_s') AS INTEGER),0) WHERE json_valid(spec);"
+	/* Deployments that a completed job made or changed, and that are to be loaded. */
+	"CREATE TABLE deployment_loads(name TEXT NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;"
 	"CREATE INDEX jobs_by_deadline ON jobs(deadline) WHERE deadline IS NOT NULL AND finished_at IS NULL;"
 	/* Sweeps. A trial's spec is kept until its job is made of it. */
 	"ALTER TABLE jobs ADD COLUMN sweep TEXT;"

@@ -226,6 +226,7 @@ struct storage_job {
 	int64_t trial;      /* its number in that sweep, from 1 */
 	int64_t until;      /* an attempt pauses at the end of this epoch; 0: it trains to its end */
 	int64_t deadline;   /* 0: none */
+	char *on_complete;  /* JSON: what has followed its completion; NULL: nothing yet, or nothing was asked */
 	int64_t max_wall_s; /* limit of the running time of all its attempts since the last retry on request; 0: none */
 };
 void storage_job_done(struct storage_job *j);
@@ -926,6 +927,10 @@ enum wasd_status storage_deployment_swap(struct storage *s, const char *name, co
  * deployment wants another checkpoint by now. */
 enum wasd_status storage_deployment_update_failed(struct storage *s, const char *name, const char *checkpoint,
                                                   const char *why, struct wasd_err *err);
+/* Deployments that a completed job has made or changed since the last call: they are to be loaded, and are forgotten
+ * here. */
+enum wasd_status storage_loads_take(struct storage *s, struct storage_names *out, struct wasd_err *err);
+bool storage_loads_waiting(struct storage *s);
 /* The names of the deployments that follow a job's checkpoints. */
 enum wasd_status storage_deployment_followers(struct storage *s, const char *job, struct storage_names *out,
                                               struct wasd_err *err);
@@ -1027,7 +1032,8 @@ enum wasd_status storage_model_note(struct storage *s, const char *name, const c
 enum wasd_status storage_model_delete(struct storage *s, const char *name, const char *actor, struct wasd_err *err);
 
 struct storage_version_in {
-	const char *model, *checkpoint, *lineage, *note, *actor; /* note may be NULL */
+	const char *model, *checkpoint, *note, *actor; /* note may be NULL */
+	const char *lineage;                           /* JSON; NULL: where the checkpoint comes from */
 };
 /* The checkpoint is kept as long as the version is. WASD_ENOTFOUND: model or checkpoint. */
 enum wasd_status storage_version_add(struct storage *s, const struct storage_version_in *in, int64_t *version,

@@ -241,6 +241,67 @@ static const struct wasd_field retry[] = {
 	{0},
 };
 
+/* ---- what follows the completion --------------------------------------------------------------------------------- */
+
+static const char *metric_name_at(int i)
+{
+	const struct wasd_metric_kind *m = wasd_metric_at(i);
+	return m ? m->name : NULL;
+}
+
+const char *const wasd_comparisons[] = {">=", ">", "<=", "<", NULL};
+
+static const struct wasd_field condition[] = {
+	{"metric", WASD_CHOICE, .required = true, .choice_at = metric_name_at, .summary = "a metric of the checkpoint"},
+	{"op", WASD_CHOICE, "\">=\"", .choices = wasd_comparisons, .summary = "how it must compare with the value"},
+	{"value", WASD_NUM, NULL, -1e9, 1e9, .required = true, .summary = "the value"},
+	{0},
+};
+
+static const struct wasd_field registration[] = {
+	{"model", WASD_NAME, .required = true, .summary = "name of the model; a new one is made"},
+	{"alias", WASD_NAME, .summary = "an alias to set to the new version"},
+	{"note", WASD_STR, NULL, 0, 2000, .summary = "note of the version"},
+	{0},
+};
+
+const struct wasd_field wasd_deployment_batching[] = {
+	{"max_batch", WASD_INT, "32", 1, 64, .summary = "images of a batch"},
+	{"max_queue_delay_us", WASD_INT, "0", 0, 1000000, .summary = "microseconds that a request waits for others"},
+	{0},
+};
+const struct wasd_field wasd_deployment_queue[] = {
+	{"max", WASD_INT, "0", 0, 1000000, .summary = "requests that may wait; 0: only the daemon's limit"},
+	{"default_timeout_us", WASD_INT, "0", 0, 3600e6, .summary = "deadline of a request that names none; 0: none"},
+	{0},
+};
+const struct wasd_field wasd_deployment_limits[] = {
+	{"threads", WASD_INT, "0", 0, 64, .summary = "compute threads; 0: those of the process"},
+	{0},
+};
+
+static const struct wasd_field deployment[] = {
+	{"name", WASD_NAME, .required = true, .summary = "name of the deployment; one that exists gets the new checkpoint"},
+	{"mode", WASD_STR, NULL, 1, 70, .form = "mode", .summary = "its mode; default: aom, or the mode that it has"},
+	{"required", WASD_BOOL, .summary = "is the daemon ready only when it is?"},
+	{"batching", WASD_OBJECT, .null_ok = true, .sub = wasd_deployment_batching, .summary = "batches of requests"},
+	{"queue", WASD_OBJECT, .null_ok = true, .sub = wasd_deployment_queue, .summary = "its own queue"},
+	{"limits", WASD_OBJECT, .null_ok = true, .sub = wasd_deployment_limits, .summary = "its limits"},
+	{0},
+};
+
+static const char *const picks[] = {"best", "latest", NULL};
+
+static const struct wasd_field on_complete[] = {
+	{"if", WASD_LIST, "[]", 0, 8, .sub = condition, .items = "conditions", .form = "conditions",
+     .summary = "conditions that must all hold, as objects or as a text such as \"val_acc_aom >= 0.9\""},
+	{"checkpoint", WASD_CHOICE, "\"best\"", .choices = picks, .summary = "the checkpoint that is meant"},
+	{"register", WASD_OBJECT, "null", .null_ok = true, .sub = registration,
+     .summary = "makes it a version of a model in the registry"},
+	{"deploy", WASD_OBJECT, "null", .null_ok = true, .sub = deployment, .summary = "serves it"},
+	{0},
+};
+
 const struct wasd_field wasd_spec[] = {
 	{"name", WASD_STR, "null", 1, 199, .form = "job name", .summary = "default: from the network and the data set"},
 	{"labels", WASD_OBJECT, "{}", 0, 32, .sub = label, .form = "labels", .summary = "your own key-value pairs"},
@@ -269,7 +330,8 @@ const struct wasd_field wasd_spec[] = {
 	{"retry", WASD_OBJECT, "{}", .sub = retry, .summary = "what happens after a failure"},
 	{"deadline", WASD_NUM, NULL, 0, 1e9, .above_min = true, .null_ok = true, .form = "deadline",
      .summary = "seconds from the submission, or a time (RFC 3339), by which it must have completed; else it fails"},
-	{"on_complete", WASD_REFUSED, "null", .null_ok = true, .summary = "not supported; omit it or give null"},
+	{"on_complete", WASD_OBJECT, "null", .null_ok = true, .sub = on_complete, .form = "on_complete",
+     .summary = "what follows when the job has completed: a version in the registry, a deployment"},
 	{"sweep", WASD_REFUSED, .summary = "a sweep is a request of its own: POST /v1/sweeps"},
 	{"resources", WASD_REFUSED, .summary = "a job runs on this machine; use limits.threads"},
 	{"after", WASD_LIST, NULL, 1, WASD_AFTER_MAX, .items = "ids of jobs", .form = "after",

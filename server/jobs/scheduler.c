@@ -170,6 +170,8 @@ void schedule(struct sched *j)
 	struct plan p;
 	const struct storage_job *job;
 	end_overdue(j);
+	if (j->cfg.to_load && storage_loads_waiting(j->cfg.db))
+		j->cfg.to_load(j->cfg.ctx);
 	count_searching(j);
 	pthread_mutex_lock(&j->lock);
 	bool draining = j->draining, low = j->room.low;

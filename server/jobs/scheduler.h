@@ -21,6 +21,7 @@ struct sched_config {
 	/* [S] Profiles of a job were queued for a search, or removed from it; NULL is fine. */
 	void (*profiles_changed)(void *ctx);
 	void (*checkpoint_stored)(void *ctx, const char *job); /* [S] NULL is fine */
+	void (*to_load)(void *ctx);                            /* [S] storage_loads_waiting; NULL is fine */
 	void *ctx;
 	int sample_ms;        /* between two samples of what a process uses; 0: none */
 	int backoff_scale_ms; /* length of a second of a job's retry.backoff_s: 1000; less in tests */

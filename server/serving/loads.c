@@ -661,6 +661,27 @@ enum wasd_status serve_gone(struct serving *s, const char *name, int64_t *in_fli
 	return WASD_OK;
 }
 
+/* ---- what completed jobs deploy ----------------------------------------------------------------------------- */
+
+static void run_deployed(struct pool_job *job)
+{
+	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
+	struct serving *s = l->s;
+	struct storage_names names = {0};
+	if (!atomic_load(&s->stopping) && storage_loads_take(s->cfg.db, &names, NULL) == WASD_OK)
+		for (size_t i = 0; i < names.n; i++)
+			serve_changed(s, names.items[i], NULL);
+	storage_names_done(&names);
+	wasd_free(l);
+}
+
+void serve_deployed(struct serving *s)
+{
+	struct load_job *l = atomic_load(&s->stopping) ? NULL : job_create(s, run_deployed, "");
+	if (l)
+		submit(s, l); /* without memory: asked again at the next look */
+}
+
 /* ---- followers of a job ------------------------------------------------------------------------------------- */
 
 static void run_followers(struct pool_job *job)

@@ -9,7 +9,8 @@ static const char *const whole[] = {
 	"\"probability\":{\"epochs\":3}},\"train\":{\"optimizer\":{\"type\":\"sgd\"},\"schedule\":{\"type\":\"constant\"},\"early_stop\":{}},"
 	"\"eval\":{},\"checkpoint\":{\"keep\":{}},\"profiles\":[{\"name\":\"a\",\"desire\":\"macs\",\"budget\":0.5},"
 	"{\"name\":\"b\",\"desire\":\"latency\",\"budget_us\":1},{\"name\":\"c\",\"draw\":[{}]}],\"init_from\":{\"checkpoint\":\"c\"},"
-	"\"limits\":{},\"retry\":{}}",
+	"\"limits\":{},\"retry\":{},\"on_complete\":{\"if\":[{\"metric\":\"val_acc_aom\",\"value\":1}],\"register\":{\"model\":\"m\"},"
+	"\"deploy\":{\"name\":\"d\",\"batching\":{},\"queue\":{},\"limits\":{}}}}",
 	"{\"dataset\":\"d\",\"model\":{\"layers\":[{\"type\":\"conv\",\"augment\":true}]}}",
 };
 enum { ITEMS = 3 };
@@ -122,8 +123,9 @@ static void look(const struct wasd_field *f, const char *path)
 	                                           "/data/normalize/std",
 	                                           "/train/class_weights",
 	                                           "/data/classes",
+	                                           "/on_complete/if",
 	                                           NULL};
-	static const char *const odd_strings[] = {"/model/arch", "/init_from/blob", NULL};
+	static const char *const odd_strings[] = {"/model/arch", "/init_from/blob", "/on_complete/deploy/mode", NULL};
 	if (f->type == WASD_INT || f->type == WASD_NUM) {
 		expect_number(path, f->min, !f->above_min);
 		expect_number(path, f->max, !f->below_max);

@@ -367,7 +367,7 @@ static void test_migrations(void)
 		in_dir("wasd.db"),
 		"UPDATE jobs SET spec='{\"dataset\":{\"name\":\"d\"}}' WHERE name='old'; UPDATE jobs SET spec='{\"data\":{\"val_fraction\":0.2}}'"
 		" WHERE name='asks'; DROP TABLE warnings; DROP TABLE step_metrics; DROP TABLE job_samples; DROP TABLE deliveries; DROP TABLE webhooks; DROP TABLE job_profiles; DROP TABLE modes; DROP TABLE alias_moves; DROP TABLE model_aliases; DROP TABLE model_versions; DROP TABLE models; DROP TABLE queues; DROP TABLE job_after;"
-		" DROP INDEX jobs_by_deadline; ALTER TABLE jobs DROP COLUMN max_wall_s; ALTER TABLE jobs DROP COLUMN wall_from;"
+		" DROP TABLE deployment_loads; DROP INDEX jobs_by_deadline; ALTER TABLE jobs DROP COLUMN max_wall_s; ALTER TABLE jobs DROP COLUMN wall_from;"
 		" ALTER TABLE jobs DROP COLUMN trained; ALTER TABLE jobs DROP COLUMN cloned_from; ALTER TABLE jobs DROP COLUMN deadline; ALTER TABLE jobs DROP COLUMN on_complete; DROP TABLE sweep_results; DROP TABLE sweep_trials; DROP TABLE sweeps; DROP INDEX jobs_by_sweep; ALTER TABLE jobs DROP COLUMN sweep; ALTER TABLE jobs DROP COLUMN trial; ALTER TABLE jobs DROP COLUMN until; PRAGMA user_version=1");
 	s = open_store();
 	spec_is(s, id, "{\"dataset\":{\"name\":\"d\"},\"data\":{\"val_fraction\":0}}");

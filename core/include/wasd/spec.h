@@ -94,6 +94,11 @@ cJSON *wasd_spec_to_json(void);
 
 /* ---- related lists ----------------------------------------------------------------------------------------------- */
 
+/* The options of a deployment that are objects. */
+extern const struct wasd_field wasd_deployment_batching[], wasd_deployment_queue[], wasd_deployment_limits[];
+/* The comparisons of a condition. Ends at NULL. */
+extern const char *const wasd_comparisons[];
+
 /* In the order of enum wasd_precision. Ends at NULL. */
 extern const char *const wasd_precisions[];
 
