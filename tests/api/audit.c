@@ -67,6 +67,10 @@ static const struct row {
 	{"POST", "/v1/sweeps/{id}:resume", "/v1/sweeps/SWEEP:resume", NULL, "sweep.resume"},
 	{"POST", "/v1/sweeps/{id}:cancel", "/v1/sweeps/SWEEP:cancel", NULL, "sweep.cancel"},
 	{"DELETE", "/v1/sweeps/{id}", "/v1/sweeps/SWEEP", NULL, "sweep.delete"},
+	{"POST", "/v1/webhooks", "/v1/webhooks", "{\"url\":\"http://127.0.0.1:9/\",\"events\":[\"jobs\"]}",
+     "webhook.create"},
+	{"PATCH", "/v1/webhooks/{hook}", "/v1/webhooks/HOOK", "{\"events\":[\"*\"]}", "webhook.update"},
+	{"DELETE", "/v1/webhooks/{hook}", "/v1/webhooks/HOOK", NULL, "webhook.delete"},
 	{"POST", "/v1/storage:gc", "/v1/storage:gc", NULL, "storage.gc"},
 	{"POST", "/v1/admin/backup", "/v1/admin/backup?wait=100s", NULL, "backup"},
 };
@@ -76,6 +80,7 @@ static const struct {
 	const char *method, *pattern;
 } others[] = {
 	{"POST", "/v1/deployments/{d}:rollback"},
+	{"POST", "/v1/webhooks/{hook}:test"}, /* webhook.test is stored with the delivery, which is faked here */
 	{"POST", "/v1/deployments/{d}/classify"},
 	{"PUT", "/v1/deployments/{d}/classify"},
 	{"POST", "/v1/models/{model}:predict"},
@@ -106,13 +111,13 @@ static void every_route_has_a_row(void)
 		CHECK_MSG(known(rt), "%s %s: which audit row does it leave? It needs a row here", rt->method, rt->pattern);
 }
 
-/* Text with JOB, WAITS, CKPT and SWEEP replaced. */
-static void fill(const char *text, const char *const names[4][2], char out[400])
+/* Text with JOB, WAITS, CKPT, SWEEP and HOOK replaced. */
+static void fill(const char *text, const char *const names[5][2], char out[400])
 {
 	size_t n = 0;
 	while (*text && n < 399) {
 		bool found = false;
-		for (int i = 0; i < 4 && !found; i++)
+		for (int i = 0; i < 5 && !found; i++)
 			if (!strncmp(text, names[i][0], strlen(names[i][0]))) {
 				n += (size_t)snprintf(out + n, 400 - n, "%s", names[i][1]);
 				text += strlen(names[i][0]);
@@ -124,7 +129,7 @@ static void fill(const char *text, const char *const names[4][2], char out[400])
 	out[n] = 0;
 }
 
-static struct answer ask(const struct row *row, const char *const names[4][2])
+static struct answer ask(const struct row *row, const char *const names[5][2])
 {
 	const char *type = strcmp(row->pattern, "/v1/datasets") ? "application/octet-stream" : "application/json", *text;
 	char url[400], body[400], path[100];
@@ -159,7 +164,7 @@ static int rows(const char *action, int *all)
 
 static void every_change_leaves_one(void)
 {
-	char job[64], waits[64], ckpt[32], sweep[64] = "";
+	char job[64], waits[64], ckpt[32], sweep[64] = "", hook[64] = "";
 	setup();
 	make_dataset("data", test_info);
 	make_dataset("old", test_info);
@@ -167,7 +172,7 @@ static void every_change_leaves_one(void)
 	make_job("resnet18", job);
 	run_job(job, true, ckpt);
 	make_job("resnet18", waits);
-	const char *const names[4][2] = {{"JOB", job}, {"WAITS", waits}, {"CKPT", ckpt}, {"SWEEP", sweep}};
+	const char *const names[5][2] = {{"JOB", job}, {"WAITS", waits}, {"CKPT", ckpt}, {"SWEEP", sweep}, {"HOOK", hook}};
 	for (size_t i = 0; i < API_LEN(table); i++) {
 		const struct row *row = &table[i];
 		int before, after;
@@ -181,6 +186,8 @@ static void every_change_leaves_one(void)
 		          row->url, a.r.status, str(&a, "detail"));
 		if (!strcmp(row->action, "sweep.create"))
 			snprintf(sweep, sizeof sweep, "%s", str(&a, "id"));
+		if (!strcmp(row->action, "webhook.create"))
+			snprintf(hook, sizeof hook, "%s", str(&a, "id"));
 		struct storage_backup done;
 		if (!strcmp(row->action, "backup"))
 			storage_backup_wait(t.db, &done, NULL);
