@@ -10,10 +10,10 @@ enum state { QUEUED, HELD, RUNNING, PAUSED, COMPLETED, FAILED, CANCELLED, N_STAT
 static const char *const state_names[] = {"queued", "held", "running", "paused", "completed", "failed", "cancelled"};
 /* What each state may become; every passage through starting, pausing, preempting or cancelling is one arrow here. */
 static const char *const arrows[N_STATES] = {
-	[QUEUED] = "held running cancelled",
-	[HELD] = "queued cancelled",
+	[QUEUED] = "held running cancelled failed",
+	[HELD] = "queued cancelled failed",
 	[RUNNING] = "completed failed paused queued cancelled",
-	[PAUSED] = "queued cancelled",
+	[PAUSED] = "queued cancelled failed",
 	[COMPLETED] = "",
 	[FAILED] = "queued",
 	[CANCELLED] = "queued",
@@ -27,6 +27,7 @@ struct model_job {
 	int64_t priority;
 	int queue, after; /* index of a job, or NOBODY */
 	bool preemptible;
+	bool late; /* its deadline has passed */
 	int began; /* order of the starts */
 };
 static struct model_job m[JOBS];
@@ -209,8 +210,9 @@ static void op_resume(int i)
 static void op_retry(int i)
 {
 	enum state s = m[i].state;
-	CHECK_INT(asks(i, API_JOB_RETRY), s == QUEUED || s == FAILED || s == CANCELLED ? WASD_OK : WASD_ESTATE);
-	if (s == FAILED || s == CANCELLED) {
+	bool can = s == QUEUED || ((s == FAILED || s == CANCELLED) && !m[i].late);
+	CHECK_INT(asks(i, API_JOB_RETRY), can ? WASD_OK : WASD_ESTATE);
+	if (can && s != QUEUED) {
 		if (m[i].after != NOBODY && m[m[i].after].state > COMPLETED)
 			m[i].after = NOBODY; /* it does not wait in vain again */
 		go(i, QUEUED);
@@ -286,6 +288,25 @@ static void op_queue(int q)
 	sched_poke(jobs);
 }
 
+/* The deadline is far away, is taken back, or has passed, which ends the job in whatever state it is. */
+static void op_deadline(int i)
+{
+	struct storage_job now = {0};
+	struct wasd_err err = {0};
+	int what = roll(3);
+	struct storage_job_patch p = {.priority = -1, .set_deadline = true};
+	p.deadline = what == 2 ? 1 : what ? wasd_now_ms() + 3600000 : 0;
+	bool can = m[i].state != COMPLETED;
+	CHECK_INT(storage_job_update(db, m[i].id, &p, "t", &now, &err), can ? WASD_OK : WASD_ESTATE);
+	storage_job_done(&now);
+	if (!can)
+		return;
+	m[i].late = what == 2;
+	if (m[i].late && m[i].state < COMPLETED)
+		go(i, FAILED);
+	sched_poke(jobs);
+}
+
 /* The daemon stops, and begins again. */
 static void op_restart(void)
 {
@@ -356,9 +377,9 @@ static int compare(int op, const char *what)
 
 static void walk(uint64_t from, int ops, int with_workers, bool calm)
 {
-	static const char *const names[] = {"submit",   "pause", "hold",     "resume", "retry",
-	                                    "cancel",   "kill",  "complete", "nan",    "crash",
-	                                    "priority", "move",  "queue",    "forget", "restart"};
+	static const char *const names[] = {"submit", "pause",    "hold",     "resume", "retry",    "cancel",
+	                                    "kill",   "complete", "nan",      "crash",  "priority", "move",
+	                                    "queue",  "forget",   "deadline", "restart"};
 	seed = from;
 	n = begun = 0;
 	quiet = calm;
@@ -368,8 +389,8 @@ static void walk(uint64_t from, int ops, int with_workers, bool calm)
 		op_queue(q);
 	int wrong = 0, done = 0;
 	for (; done < ops && !wrong; done++) {
-		int what = roll(15), i = n ? roll(n) : 0;
-		if (what == 14 && roll(20))
+		int what = roll(16), i = n ? roll(n) : 0;
+		if (what == 15 && roll(20))
 			what = 0;
 		if (!n)
 			what = 0;
@@ -415,6 +436,9 @@ static void walk(uint64_t from, int ops, int with_workers, bool calm)
 			break;
 		case 13:
 			op_forget(i);
+			break;
+		case 14:
+			op_deadline(i);
 			break;
 		default:
 			op_restart();
