@@ -71,8 +71,7 @@ static enum wasd_status put_text(struct storage *s, const char *topic, const cha
 	s->writer.last_event = seq;
 	/* Events that a webhook has not got yet stay twice as long; see server/webhooks.c for those lost after that. */
 	return q_run(
-		c,
-		"DELETE FROM events WHERE seq<=?1 AND (seq<=?2 OR seq<=coalesce((SELECT min(cursor) FROM webhooks WHERE active),?1))",
+		c, "DELETE FROM events WHERE seq<=max(?2,min(?1,coalesce((SELECT min(cursor) FROM webhooks WHERE active),?1)))",
 		err, "ii", seq - s->opts.event_rows, seq - 2 * s->opts.event_rows);
 }
 
