@@ -31,6 +31,7 @@ struct post {
 	struct wasd_buf body;
 	char hook[40], type[64];
 	int64_t seq, tries, began_us;
+	int64_t updated_at; /* of the hook */
 	size_t got;
 	char error[CURL_ERROR_SIZE];
 };
@@ -144,6 +145,7 @@ static struct post *post_create(const struct webhooks *w, const struct storage_w
 	snprintf(p->type, sizeof p->type, "%s", e->type);
 	p->seq = e->seq;
 	p->tries = h->tries;
+	p->updated_at = h->updated_at;
 	p->began_us = wasd_mono_us();
 	p->easy = curl_easy_init();
 	/* The same event has the same delivery id in every attempt. */
@@ -178,6 +180,7 @@ static struct storage_delivered result(struct post *p, CURLcode code)
 	                                  .state = ok ? "delivered" : "failed",
 	                                  .seq = p->seq,
 	                                  .attempt = p->tries + 1,
+	                                  .updated_at = p->updated_at,
 	                                  .status = status,
 	                                  .ms = (wasd_mono_us() - p->began_us) / 1000};
 }
@@ -286,7 +289,10 @@ static bool step(struct webhooks *w, struct storage_webhook *h, const cJSON *lis
 		send_event(w, h, found);
 		more = false;
 	} else if (more) {
-		struct storage_delivered d = {.webhook = h->id, .seq = l.last_seq, .advance = true};
+		struct storage_delivered d = {.webhook = h->id,
+		                              .seq = l.last_seq,
+		                              .advance = true,
+		                              .updated_at = h->updated_at};
 		more = record(w, &d);
 		h->cursor = l.last_seq;
 	}

@@ -1148,7 +1148,7 @@ struct storage_webhook {
 	int64_t lost;           /* events that were removed before they could be delivered */
 	char *error;            /* of the last attempt; NULL: it succeeded */
 	char *created_by;
-	int64_t created_at, updated_at;
+	int64_t created_at, updated_at; /* updated_at differs after every update */
 };
 void storage_webhook_done(struct storage_webhook *w);
 struct storage_webhook_list {
@@ -1177,8 +1177,10 @@ struct storage_delivered {
 	int64_t seq, attempt, status, ms;   /* status: of HTTP, 0: no answer */
 	bool advance;                       /* the cursor moves to seq */
 	int64_t tries, next_at, lost;       /* lost: added */
+	int64_t updated_at;                 /* of the hook that was used; 0: any */
 };
-/* Records an attempt and moves the hook on, in one transaction; the last 100 of a hook are kept. */
+/* Records an attempt and moves the hook on, in one transaction; the last 100 of a hook are kept. A hook that was
+ * updated meanwhile does not move: the event is sent again as the update says. */
 enum wasd_status storage_webhook_delivered(struct storage *s, const struct storage_delivered *d, struct wasd_err *err);
 /* Records a test, which moves nothing, with an audit row. */
 enum wasd_status storage_webhook_tested(struct storage *s, const struct storage_delivered *d, const char *actor,

@@ -127,11 +127,11 @@ static enum wasd_status update_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct storage_webhook before = {0};
 	enum wasd_status st = hook_get(tx_conn(s), a->id, &before, err);
 	if (!st)
-		st = q_run(
-			tx_conn(s),
-			"UPDATE webhooks SET url=coalesce(?2,url), events=coalesce(?3,events), secret=coalesce(?4,secret),"
-			" active=CASE WHEN ?5>=0 THEN ?5 ELSE active END, tries=0, next_at=0, error=NULL, updated_at=?6 WHERE id=?1",
-			err, "ttttii", a->id, a->in->url, a->in->events, a->in->secret, a->in->active, wasd_now_ms());
+		st = q_run(tx_conn(s),
+		           "UPDATE webhooks SET url=coalesce(?2,url), events=coalesce(?3,events), secret=coalesce(?4,secret),"
+		           " active=CASE WHEN ?5>=0 THEN ?5 ELSE active END, tries=0, next_at=0, error=NULL,"
+		           " updated_at=max(?6,updated_at+1) WHERE id=?1",
+		           err, "ttttii", a->id, a->in->url, a->in->events, a->in->secret, a->in->active, wasd_now_ms());
 	if (!st)
 		st = hook_get(tx_conn(s), a->id, a->out, err);
 	if (!st)
@@ -197,15 +197,16 @@ static enum wasd_status moved_tx(struct storage *s, void *ctx, struct wasd_err *
 	enum wasd_status st = q_run(
 		c,
 		"UPDATE webhooks SET cursor=CASE WHEN ?2 THEN max(cursor,?3) ELSE cursor END, tries=?4, next_at=?5, error=?6,"
-		" lost=lost+?7 WHERE id=?1",
-		err, "tiiiiti", d->webhook, (int64_t)d->advance, d->seq, d->tries, d->next_at, d->error, d->lost);
-	if (st || !d->state || !sqlite3_changes(c->db))
-		return st; /* only the cursor moves, or the hook was deleted */
+		" lost=lost+?7 WHERE id=?1 AND (?8=0 OR updated_at=?8)",
+		err, "tiiiitii", d->webhook, (int64_t)d->advance, d->seq, d->tries, d->next_at, d->error, d->lost,
+		d->updated_at);
+	if (st || !d->state)
+		return st; /* only the cursor moves */
 	char id[32];
 	wasd_ulid("whd_", id);
 	st = q_run(c,
 	           "INSERT INTO deliveries(id,webhook,seq,type,attempt,state,status,error,ms,at)"
-	           " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+	           " SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?9,?10 FROM webhooks WHERE id=?2", /* it may be deleted */
 	           err, "ttititztii", id, d->webhook, d->seq, d->type, d->attempt, d->state, d->status, d->error, d->ms,
 	           wasd_now_ms());
 	if (!st)

@@ -9,7 +9,7 @@ SECRET = "a secret of the test"
 
 
 class Receiver:
-    """Answers each POST with the next of `plan` (then 204), and keeps what it accepted. "hold" waits until release is set."""
+    """Answers each POST with the next of `plan` (then 204), and keeps what it accepted. "hold" waits until release is set and does not answer, "late" then answers 204."""
 
     def __init__(self, port=0):
         self.got, self.plan, self.release, outer = queue.Queue(), [], threading.Event(), self
@@ -18,9 +18,11 @@ class Receiver:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 status = outer.plan.pop(0) if outer.plan else 204
-                if status == "hold":
+                if status in ("hold", "late"):
                     outer.release.wait(60 * PATIENCE)
-                    return
+                    if status == "hold":
+                        return
+                    status = 204
                 outer.got.put((status, dict(self.headers), body))
                 self.send_response(status)
                 if status == 302:
@@ -140,6 +142,26 @@ with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "60000"]) 
         end = time.monotonic() + 30 * PATIENCE
         while not any(x["event"] == event["id"] and x["state"] == "delivered" for x in deliveries()):
             check(time.monotonic() < end, deliveries())
+
+    with case("changed while the old receiver has the event: its late answer does not count, the event goes to the new URL"):
+        settled()
+        r.release.clear()
+        r.plan = ["late"]
+        n = make_event()
+        end = time.monotonic() + 30 * PATIENCE
+        while r.plan:
+            check(time.monotonic() < end, "the event is being sent")
+            time.sleep(0.01)
+        other = Receiver()
+        c.request("PATCH", at, {"url": f"http://127.0.0.1:{other.port}/"}, want=200)
+        r.release.set()
+        events = [x.next()[2] for x in (r, other)]
+        equal([e["data"]["weight"] for e in events], [n, n])
+        while c.get(at).json["last_event"] < events[0]["id"]:
+            check(time.monotonic() < end, "the second answer counts")
+            time.sleep(0.02)
+        c.request("PATCH", at, {"url": f"http://127.0.0.1:{r.port}/wasd"}, want=200)
+        other.close()
 
     with case("an inactive hook gets nothing; active again it gets what came meanwhile"):
         settled()

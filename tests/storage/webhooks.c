@@ -108,6 +108,49 @@ static void test_lag_costs_nothing(void)
 	end_store(s);
 }
 
+/* A request that began before an update of its hook says nothing about the hook as it is now. */
+static void test_update_during_request(void)
+{
+	struct storage *s = fresh_store();
+	struct storage_webhook w = make_hook(s), now = {0};
+	struct storage_webhook_in in = {.url = "http://127.0.0.1:9/new", .active = -1, .actor = "me"};
+	struct storage_delivered d = {.webhook = w.id,
+	                              .type = "system.test",
+	                              .state = "failed",
+	                              .error = "no",
+	                              .seq = w.cursor + 1,
+	                              .attempt = 1,
+	                              .tries = 1,
+	                              .next_at = 1000,
+	                              .updated_at = w.updated_at};
+	add_events(s, 1);
+	OK(storage_webhook_update(s, w.id, &in, &now, &err)); /* perhaps in the millisecond in which it was created */
+	CHECK(now.updated_at > w.updated_at);
+	storage_webhook_done(&now);
+	OK(storage_webhook_delivered(s, &d, &err));
+	d.state = "delivered";
+	d.error = NULL;
+	d.advance = true;
+	OK(storage_webhook_delivered(s, &d, &err));
+	OK(storage_webhook_get(s, w.id, &now, &err));
+	CHECK(!now.tries && !now.next_at && !now.error);
+	CHECK_INT(now.cursor, w.cursor);
+	d.updated_at = now.updated_at;
+	storage_webhook_done(&now);
+	OK(storage_webhook_delivered(s, &d, &err));
+	OK(storage_webhook_get(s, w.id, &now, &err));
+	CHECK_INT(now.cursor, d.seq);
+	storage_webhook_done(&now);
+	struct storage_delivery_list l = {0};
+	OK(storage_delivery_list(s, w.id, (struct storage_page){.limit = 5}, &l, &err));
+	CHECK_INT((int64_t)l.n, 3);
+	storage_delivery_list_done(&l);
+	OK(storage_webhook_delete(s, w.id, "me", &err));
+	OK(storage_webhook_delivered(s, &d, &err));
+	storage_webhook_done(&w);
+	end_store(s);
+}
+
 static void test_history(void)
 {
 	struct storage *s = fresh_store();
@@ -152,6 +195,7 @@ int main(void)
 {
 	TEST_RUN(test_events_wait);
 	TEST_RUN(test_lag_costs_nothing);
+	TEST_RUN(test_update_during_request);
 	TEST_RUN(test_history);
 	TEST_END();
 }
