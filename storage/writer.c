@@ -193,11 +193,15 @@ static void after_commit(struct storage *s)
 	w->last_event = 0;
 }
 
-/* A delete or an urgent op that failed on a full disk runs again after the ballast is released. */
+/* The deletes and urgent ops that failed on a full disk run again after the ballast is released. */
 static void retry_with_ballast(struct storage *s, struct op *done)
 {
+	bool released = false;
 	for (struct op *o = done; o; o = o->next) {
-		if (o->status != WASD_EFULL || !(o->frees_space || o->urgent) || !ballast_release(s))
+		if (o->status != WASD_EFULL || !(o->frees_space || o->urgent))
+			continue;
+		released = released || ballast_release(s);
+		if (!released)
 			continue;
 		struct op *rest = o->next, *alone = o;
 		o->next = NULL;

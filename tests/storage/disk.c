@@ -1,0 +1,61 @@
+/* Room on the disk: what is done with the ballast, the quota and the jobs that were paused for lack of room. */
+#include "internal.h"
+#include "util.h"
+#include <poll.h>
+#include <pthread.h>
+
+/* ---- the ballast ---- */
+
+static atomic_bool gate_open;
+
+static enum wasd_status wait_at_gate(struct storage *s, void *ctx, struct wasd_err *e)
+{
+	(void)s, (void)ctx, (void)e;
+	while (!atomic_load(&gate_open))
+		poll(NULL, 0, 1);
+	return WASD_OK;
+}
+
+static enum wasd_status needs_ballast(struct storage *s, void *ctx, struct wasd_err *e)
+{
+	(void)ctx;
+	return access(s->ballast_path, F_OK) ? WASD_OK : wasd_fail_at(e, WASD_EFULL, "test", "no room");
+}
+
+static void *urgent(void *s)
+{
+	struct wasd_err e = {0};
+	return (void *)(intptr_t)urgent_op(s, needs_ballast, NULL, &e);
+}
+
+/* Urgent writes of one batch: the ballast is released once, for all of them. */
+static void ballast_for_all(void)
+{
+	enum { N = 4 };
+	struct storage *s = fresh_store();
+	struct storage_health h;
+	pthread_t threads[N];
+	void *status;
+	CHECK(!access(s->ballast_path, F_OK));
+	storage_tx_async(s, wait_at_gate, NULL, NULL);
+	do
+		storage_health(s, &h);
+	while (h.queued_writes);
+	for (int i = 0; i < N; i++)
+		CHECK(!pthread_create(&threads[i], NULL, urgent, s));
+	do
+		storage_health(s, &h);
+	while (h.queued_writes < N);
+	atomic_store(&gate_open, true);
+	for (int i = 0; i < N; i++) {
+		pthread_join(threads[i], &status);
+		CHECK_INT((intptr_t)status, WASD_OK);
+	}
+	end_store(s);
+}
+
+int main(void)
+{
+	TEST_RUN(ballast_for_all);
+	TEST_END();
+}
