@@ -44,7 +44,7 @@ static enum wasd_status hold_tx(struct storage *s, void *ctx, struct wasd_err *e
 	struct storage_job j = {0};
 	struct storage_move m = moved(a, "held", "user", "hold"), stay = moved(a, "paused", "user", "pause");
 	enum wasd_status st = storage_job_get(s, a->id, &j, err);
-	if (!st && storage_job_paused_for_room(&j))
+	if (!st && storage_job_paused_for_room(&j) && !strcmp(j.state, "paused"))
 		st = job_move(s, a->id, &stay, err);
 	else if (!st && !held_by_user(&j))
 		st = one_of(j.state, "queued", "retry_wait", "held") ? job_move(s, a->id, &m, err) : refuse(&j, "held", err);

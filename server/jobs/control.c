@@ -115,7 +115,9 @@ static void do_change(void *ctx)
 		c->status = a ? pause_attempt(a, &pausing, c->err) : pause_row(db, c->id, c->r, c->err);
 		break;
 	case API_JOB_HOLD:
-		c->status = storage_job_hold(db, c->id, c->r, c->err);
+		/* One that pauses for lack of room remains paused for the user. */
+		c->status = a && a->stop == STOP_ROOM ? pause_attempt(a, &pausing, c->err) :
+		                                        storage_job_hold(db, c->id, c->r, c->err);
 		break;
 	case API_JOB_RESUME:
 		c->status = storage_job_release(db, c->id, c->r, c->err);

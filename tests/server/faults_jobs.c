@@ -326,6 +326,30 @@ static void pauses(void)
 	stop();
 }
 
+/* A job that pauses for lack of room, and is held before its process has ended, remains paused for the user. */
+static void held_without_room(void)
+{
+	char id[48];
+	struct storage_attempt_list a = {0};
+	start(1);
+	submit("deaf", 0, "", id);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
+	storage_disk_refused(db, 1ull << 60);
+	storage_job_done(&(struct storage_job[]){wait_state(id, "pausing", 3000)}[0]);
+	CHECK_INT(change(id, API_JOB_HOLD), WASD_OK);
+	struct storage_job j = wait_state(id, "pausing", 3000);
+	CHECK_STR(j.reason, "user");
+	storage_job_done(&j);
+	storage_attempt_list(db, id, &a, NULL);
+	CHECK(a.n == 1 && a.items[0].pid > 0 && !kill((pid_t)a.items[0].pid, SIGKILL));
+	storage_attempt_list_done(&a);
+	j = wait_state(id, "paused", 3000);
+	CHECK_STR(j.reason, "user");
+	storage_job_done(&j);
+	attempt_was(id, 1, "paused");
+	stop();
+}
+
 /* A worker that hears neither the request nor SIGTERM is ended; that is no failure of the job. */
 static void deaf_workers(void)
 {
@@ -538,6 +562,7 @@ int main(int argc, char **argv)
 	TEST_RUN(cancels);
 	TEST_RUN(limits_of_time);
 	TEST_RUN(pauses);
+	TEST_RUN(held_without_room);
 	TEST_RUN(deaf_workers);
 	TEST_RUN(says_how_far_it_is);
 	TEST_RUN(no_worker_can_start);

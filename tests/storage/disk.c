@@ -54,8 +54,37 @@ static void ballast_for_all(void)
 	end_store(s);
 }
 
+/* ---- jobs that pause for lack of room ---- */
+
+static void for_room(struct storage *s, const char *id, const char *to, const char *reason)
+{
+	OK(storage_job_move(s, id, &(struct storage_move){.to = to, .reason = reason}, &err));
+}
+
+/* A hold makes a pause for lack of room the user's, but only when the process has ended. */
+static void held_while_pausing(void)
+{
+	static const struct storage_request me = {.actor = "me"};
+	struct storage *s = fresh_store();
+	struct storage_job j = {0};
+	char id[40];
+	add_job(s, "a", id);
+	start_job(s, id);
+	for_room(s, id, "pausing", STORAGE_DISK_LOW);
+	FAILS(storage_job_hold(s, id, &me, &err), WASD_ESTATE);
+	job_is(s, id, "pausing");
+	for_room(s, id, "paused", STORAGE_DISK_LOW);
+	OK(storage_job_hold(s, id, &me, &err));
+	OK(storage_job_get(s, id, &j, &err));
+	CHECK_STR(j.state, "paused");
+	CHECK_STR(j.reason, "user");
+	storage_job_done(&j);
+	end_store(s);
+}
+
 int main(void)
 {
 	TEST_RUN(ballast_for_all);
+	TEST_RUN(held_while_pausing);
 	TEST_END();
 }
