@@ -2,8 +2,8 @@
  * makes and queues jobs, ends sweeps.
  *
  * A trial's job pauses by itself at the epoch `until` of its row, with reason "rung". Its value at the rung is the best
- * one up to that epoch. Each step of a sweep is one transaction, so that a kill at any moment leaves rows from which
- * the next step goes on; doing a step twice changes nothing. */
+ * one up to that epoch; it may have none. Each step of a sweep is one transaction, so that a kill at any moment leaves
+ * rows from which the next step goes on; doing a step twice changes nothing. */
 #include "internal.h"
 #include "sweep_plan.h"
 #include <string.h>
@@ -89,6 +89,20 @@ static enum wasd_status best_value(struct step *p, const struct storage_trial *t
 	return st;
 }
 
+/* Has the job trained to its rung? The epoch of the trial is that of its last value. */
+static bool at_rung(struct step *p, const struct storage_trial *t, enum wasd_status *st, struct wasd_err *err)
+{
+	struct conn *c = tx_conn(p->s);
+	int64_t epoch = p->rungs[t->rung];
+	if (strcmp(t->state, "paused") || t->epoch >= epoch || !has_reason(t, "rung"))
+		return !strcmp(t->state, "paused") && t->epoch >= epoch;
+	sqlite3_stmt *q = q_begin(c, "SELECT 1 FROM metrics WHERE job=?1 AND epoch>=?2 LIMIT 1", st, err, "ti", t->job,
+	                          epoch);
+	bool found = q_row(c, q, st, err);
+	q_end(c, q);
+	return found;
+}
+
 /* Takes the results that are there. *any: there was one. */
 static enum wasd_status take_results(struct step *p, bool *any, struct wasd_err *err)
 {
@@ -96,10 +110,9 @@ static enum wasd_status take_results(struct step *p, bool *any, struct wasd_err 
 	for (size_t i = 0; i < p->l.n && !st; i++) {
 		struct storage_trial *t = &p->l.items[i];
 		struct sweep_result v = {.known = true};
-		bool ended = storage_job_terminal(t->state);
-		if (t->results > t->rung || !(ended || (!strcmp(t->state, "paused") && t->epoch >= p->rungs[t->rung])))
+		if (t->results > t->rung || !(storage_job_terminal(t->state) || at_rung(p, t, &st, err)))
 			continue;
-		if (t->job && in(t->state, "completed paused"))
+		if (!st && t->job && in(t->state, "completed paused"))
 			st = best_value(p, t, p->rungs[t->rung], &v, err);
 		if (!st)
 			st = q_run(tx_conn(p->s),

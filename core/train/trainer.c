@@ -319,15 +319,20 @@ static bool improves(const struct wasd_trainer *t)
 	return t->spec.keep_best && is_better(metric_value(t, t->spec.best.metric->name), t->best, t->spec.best.max);
 }
 
+/* Early stopping does not count the evaluation of a pause, so that the run stops where it would without it. */
+static bool counts(const struct wasd_trainer *t)
+{
+	return !t->spec.stop.metric->mode || is_due(t, t->spec.eval_every);
+}
+
 static bool outdoes(const struct wasd_trainer *t)
 {
-	return is_better(metric_value(t, t->spec.stop.metric->name), t->stop_best, t->spec.stop.max);
+	return counts(t) && is_better(metric_value(t, t->spec.stop.metric->name), t->stop_best, t->spec.stop.max);
 }
 
 static int bad_evaluations(const struct wasd_trainer *t)
 {
-	bool counts = !t->spec.stop.metric->mode || is_due(t, t->spec.eval_every);
-	return outdoes(t) ? 0 : t->stop_bad + counts;
+	return outdoes(t) ? 0 : t->stop_bad + counts(t);
 }
 
 static bool ends(const struct wasd_trainer *t)
@@ -480,7 +485,7 @@ static bool is_test_due(const struct wasd_trainer *t, bool val_due)
 static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
-	bool due = is_due(t, t->spec.eval_every) || ends(t);
+	bool due = is_due(t, t->spec.eval_every) || ends(t) || pauses(t);
 	for (int i = 0; i < t->n_modes; i++)
 		t->mode[i].images_per_s = 0;
 	if (t->val && due)

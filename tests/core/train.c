@@ -117,8 +117,8 @@ static void resume_is_bit_exact(void)
 	}
 }
 
-/* Pauses at the end of given epochs, whether evaluations and checkpoints are due there or not, and ends with the bits
- * of a run without pauses. */
+/* Pauses at the end of given epochs, whether evaluations and checkpoints are due there or not, evaluates there, and
+ * ends with the bits of a run without pauses. */
 static void pauses_at_an_epoch(void)
 {
 	static const char spec[] =
@@ -144,14 +144,33 @@ static void pauses_at_an_epoch(void)
 	for (int e = 1; e <= 9; e++)
 		for (int v = 0; v < TINY_NAMES; v++) {
 			double a = straight.value[e][v], b = cut.value[e][v];
-			CHECK_MSG(a == b || (isnan(a) && isnan(b)), "epoch %d: %s is %.17g, without pauses %.17g", e, tiny_names[v],
-			          b, a);
+			bool extra = (e == 1 || e == 3) && !strncmp(tiny_names[v], "val_", 4);
+			CHECK_MSG(extra ? isnan(a) && !isnan(b) : a == b || (isnan(a) && isnan(b)),
+			          "epoch %d: %s is %.17g, without pauses %.17g", e, tiny_names[v], b, a);
 		}
 	tiny_done(&straight);
 	tiny_done(&cut);
 	cut.until = 9; /* the last epoch is the end */
 	tiny_go(&cut, spec, big);
 	CHECK_INT(cut.end, WASD_TRAIN_DONE);
+	tiny_done(&cut);
+}
+
+/* The evaluation of a pause counts for the sweep, not for early stopping. */
+static void a_pause_stops_nothing_early(void)
+{
+	static const char spec[] =
+		"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":9,\"batch\":64,\"early_stop\":{\"patience\":1,\"metric\":\"val_loss_aom\",\"mode\":\"max\"}},"
+		"\"eval\":{\"every\":4},\"checkpoint\":{\"every\":9,\"keep\":{\"best\":0}}}";
+	struct tiny_run cut = {.until = 1};
+	tiny_go(&cut, spec, big);
+	CHECK_MSG(!cut.status, "%s", cut.err.msg);
+	CHECK_INT(cut.end, WASD_TRAIN_PAUSED);
+	cut.until = 0;
+	tiny_go(&cut, spec, big);
+	CHECK_MSG(!cut.status, "%s", cut.err.msg);
+	CHECK_INT(cut.end, WASD_TRAIN_EARLY_STOPPED);
+	CHECK_MSG(cut.epoch == 8 && cut.value[1][2] > cut.value[4][2], "epoch %d", cut.epoch);
 	tiny_done(&cut);
 }
 
@@ -902,6 +921,7 @@ int main(void)
 	small = tiny_glyphs("train", 80, 24, 16, path);
 	TEST_RUN(resume_is_bit_exact);
 	TEST_RUN(pauses_at_an_epoch);
+	TEST_RUN(a_pause_stops_nothing_early);
 	TEST_RUN(points_have_a_stride);
 	TEST_RUN(points_survive_a_cut);
 	TEST_RUN(steps_allocate_nothing);

@@ -196,10 +196,10 @@ static void job_of(struct storage *s, const struct storage_sweep *w, int64_t num
 }
 
 /* The trial's job runs to the epoch, where it pauses or, at 2, completes. */
-static void train(struct storage *s, const struct storage_sweep *w, int64_t number, int64_t epoch, double value)
+static void train_with(struct storage *s, const struct storage_sweep *w, int64_t number, int64_t epoch,
+                       struct storage_metric m)
 {
 	char id[40];
-	struct storage_metric m = {"val_acc_aom", value};
 	struct storage_job j = {0};
 	job_of(s, w, number, id);
 	int64_t n = start_job(s, id);
@@ -212,6 +212,11 @@ static void train(struct storage *s, const struct storage_sweep *w, int64_t numb
 	struct storage_exit x = {.outcome = epoch == 2 ? "completed" : "paused", .exit_reason = "exit code 0"};
 	struct storage_move to = {.to = epoch == 2 ? "completed" : "paused", .reason = epoch == 2 ? "done" : "rung"};
 	OK(storage_attempt_end(s, id, n, &x, &to, &err));
+}
+
+static void train(struct storage *s, const struct storage_sweep *w, int64_t number, int64_t epoch, double value)
+{
+	train_with(s, w, number, epoch, (struct storage_metric){"val_acc_aom", value});
 }
 
 static void test_halving(void)
@@ -321,6 +326,27 @@ static void test_requests(void)
 	end_store(s);
 }
 
+/* A trial that reaches its rung without a value has a result, and does not start over. */
+static void test_no_value(void)
+{
+	struct storage *s = fresh_store();
+	char none[40];
+	struct storage_sweep w = begin(s, sweep_in(3, 2));
+	struct storage_trial_list l = {0};
+	steps(s, none);
+	train_with(s, &w, 1, 1, (struct storage_metric){"train_loss", 2});
+	steps(s, none);
+	trials_are(s, &w, "xqq");
+	OK(storage_trial_list(s, &w, &l, &err));
+	CHECK(l.n_results == 1 && l.results[0].trial == 1 && !l.results[0].has_value);
+	storage_trial_list_done(&l);
+	train(s, &w, 2, 1, .5);
+	steps(s, none);
+	trials_are(s, &w, "xqq"); /* promoted */
+	storage_sweep_done(&w);
+	end_store(s);
+}
+
 /* A trial that cannot begin, and one that fails, are without a result; the others go on. */
 static void test_failures(void)
 {
@@ -377,6 +403,7 @@ int main(void)
 	TEST_RUN(test_plan_order);
 	TEST_RUN(test_halving);
 	TEST_RUN(test_requests);
+	TEST_RUN(test_no_value);
 	TEST_RUN(test_failures);
 	TEST_RUN(test_no_queue);
 	TEST_END();

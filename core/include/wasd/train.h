@@ -103,8 +103,8 @@ struct wasd_train_opts {
 	const void *resume;
 	size_t resume_len; /* a checkpoint of the same spec and dataset, or NULL; borrowed during create */
 	const void *init;
-	size_t init_len;     /* a checkpoint whose weights initialise the run (same architecture), or NULL */
-	int until;           /* the run pauses at the end of this epoch, unless it ends there; 0: it does not */
+	size_t init_len; /* a checkpoint whose weights initialise the run (same architecture), or NULL */
+	int until;       /* the run evaluates and pauses at the end of this epoch, unless it ends there; 0: it does not */
 	const char *backend; /* NULL = the default */
 	/* For estimates: 0, or a batch size instead of the spec's; as in wasd_exec_opts. */
 	int batch;
