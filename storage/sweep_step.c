@@ -347,12 +347,19 @@ static enum wasd_status order(struct step *p, const struct storage_trial *t, boo
 	return WASD_OK;
 }
 
+/* Also what would go on by itself, once there is room or the jobs that it waits for have ended. */
 static enum wasd_status pause_trial(struct step *p, const struct storage_trial *t, struct wasd_err *err)
 {
-	static const struct storage_move hold = {.to = "held", .reason = "sweep", .message = "its sweep is paused"};
-	if (in(t->state, "queued retry_wait"))
+	static const struct storage_move hold = {.to = "held", .reason = "sweep", .message = "its sweep is paused"},
+									 stay = {.to = "paused", .reason = "sweep", .message = "its sweep is paused"};
+	bool room = has_reason(t, STORAGE_DISK_LOW) || has_reason(t, STORAGE_QUOTA_FULL);
+	if (in(t->state, "queued retry_wait") || (!strcmp(t->state, "held") && has_reason(t, "dependency")))
 		return job_move(p->s, t->job, &hold, err);
-	return in(t->state, "starting running preempting") ? order(p, t, false, err) : WASD_OK;
+	if (!strcmp(t->state, "paused") && room)
+		return job_move(p->s, t->job, &stay, err);
+	return in(t->state, "starting running preempting") || (!strcmp(t->state, "pausing") && room) ?
+	           order(p, t, false, err) :
+	           WASD_OK;
 }
 
 static enum wasd_status cancel_trial(struct step *p, const struct storage_trial *t, struct wasd_err *err)

@@ -326,6 +326,53 @@ static void test_requests(void)
 	end_store(s);
 }
 
+/* What would go on by itself does not while its sweep is paused. */
+static void test_pause_holds(void)
+{
+	static const struct storage_move pausing = {.to = "pausing", .reason = STORAGE_DISK_LOW},
+									 paused = {.to = "paused", .reason = STORAGE_QUOTA_FULL};
+	struct storage *s = fresh_store();
+	char id[40], other[40], ordered[40] = "", spec[400];
+	struct storage_request r = {.actor = "me"};
+	add_job(s, "other", other);
+	snprintf(spec, sizeof spec, "%.*s,\"after\":[\"%s\"]}", (int)strlen(SPEC) - 1, SPEC, other);
+	struct storage_sweep_in in = sweep_in(3, 3);
+	struct storage_trial_in trials[3] = {{"{}", SPEC}, {"{}", SPEC}, {"{}", spec}};
+	in.trials = trials;
+	struct storage_sweep w = begin(s, in);
+	steps(s, ordered);
+	trials_are(s, &w, "qqh");
+	for (int i = 1; i <= 2; i++) {
+		job_of(s, &w, i, id);
+		start_job(s, id);
+		OK(storage_job_move(s, id, &pausing, &err));
+	}
+	OK(storage_job_move(s, id, &paused, &err));
+	OK(storage_sweep_ask(s, w.id, STORAGE_SWEEP_PAUSE, &r, &err));
+	CHECK_INT(steps(s, ordered), 1);
+	job_of(s, &w, 1, id);
+	CHECK_STR(ordered, id);
+	sweep_is(s, w.id, "pausing");
+	OK(storage_job_move(s, id, &(struct storage_move){.to = "paused", .reason = STORAGE_DISK_LOW}, &err));
+	steps(s, ordered);
+	sweep_is(s, w.id, "paused");
+	start_job(s, other);
+	OK(move(s, other, "completed")); /* the third waits for nothing any more */
+	trials_are(s, &w, "pph");
+	for (int i = 1; i <= 3; i++) {
+		struct storage_job j = {0};
+		job_of(s, &w, i, id);
+		OK(storage_job_get(s, id, &j, &err));
+		CHECK_STR(j.reason, "sweep"); /* room does not resume it */
+		storage_job_done(&j);
+	}
+	OK(storage_sweep_ask(s, w.id, STORAGE_SWEEP_RESUME, &r, &err));
+	steps(s, ordered);
+	trials_are(s, &w, "qqq");
+	storage_sweep_done(&w);
+	end_store(s);
+}
+
 /* A trial that reaches its rung without a value has a result, and does not start over. */
 static void test_no_value(void)
 {
@@ -403,6 +450,7 @@ int main(void)
 	TEST_RUN(test_plan_order);
 	TEST_RUN(test_halving);
 	TEST_RUN(test_requests);
+	TEST_RUN(test_pause_holds);
 	TEST_RUN(test_no_value);
 	TEST_RUN(test_failures);
 	TEST_RUN(test_no_queue);
