@@ -362,6 +362,7 @@ double api_axis_place(enum api_axis axis, const struct storage_point *p); /* a t
 /* The query's x. False: the answer is in r. */
 bool api_query_axis(const struct api_request *q, struct api_response *r, enum api_axis *out);
 const char *api_metric_unit(const char *name); /* "fraction", "nats", "images/s", ...; "" without one */
+bool api_is_topic(const char *name, size_t n); /* of events */
 
 /* ---- queues.c ---- */
 

@@ -381,22 +381,29 @@ enum api_result api_jobs_events(struct api_ctx *c, const struct api_request *q, 
 	return API_DONE;
 }
 
+static const char topic_names[] = "jobs, sweeps, datasets, deployments, checkpoints, models, system";
+
+bool api_is_topic(const char *name, size_t n)
+{
+	for (const char *s = topic_names; *s; s += strspn(s, ", ")) {
+		size_t len = strcspn(s, ",");
+		if (len == n && !strncmp(s, name, n))
+			return true;
+		s += len;
+	}
+	return false;
+}
+
 enum api_result api_events_stream(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	static const char *const known[] = {"jobs", "sweeps", "datasets", "deployments", "checkpoints", "models", "system"};
 	const char *topics = api_query(q, "topics");
 	(void)c;
 	for (const char *s = topics; s && *s; s += strcspn(s, ","), s += *s == ',') {
 		size_t n = strcspn(s, ",");
-		bool found = false;
-		for (size_t i = 0; i < API_LEN(known); i++)
-			found |= strlen(known[i]) == n && !strncmp(s, known[i], n);
-		if (found)
+		if (api_is_topic(s, n))
 			continue;
-		api_send_problem(
-			q, r, "bad_parameter", "topics",
-			"query parameter topics: \"%.*s\" is none of jobs, sweeps, datasets, deployments, checkpoints, models, system",
-			n > 40 ? 40 : (int)n, s);
+		api_send_problem(q, r, "bad_parameter", "topics", "query parameter topics: \"%.*s\" is none of %s",
+		                 n > 40 ? 40 : (int)n, s, topic_names);
 		return API_DONE;
 	}
 	if (topics && strlen(topics) >= sizeof r->events.topics)

@@ -70,11 +70,9 @@ static const char *url_fault(const char *url)
 /* "*", a topic, or a type such as "job.state". */
 static bool event_ok(const char *s)
 {
-	static const char *const topics[] = {"*", "jobs", "datasets", "deployments", "checkpoints", "models", "system"};
 	const char letters[] = "abcdefghijklmnopqrstuvwxyz_";
-	for (size_t i = 0; i < API_LEN(topics); i++)
-		if (!strcmp(s, topics[i]))
-			return true;
+	if (!strcmp(s, "*") || api_is_topic(s, strlen(s)))
+		return true;
 	size_t n = strspn(s, letters), m = s[n] == '.' ? strspn(s + n + 1, letters) : 0;
 	return n && m && !s[n + 1 + m] && strlen(s) < 60;
 }

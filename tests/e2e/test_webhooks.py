@@ -194,7 +194,7 @@ with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "60000"]) 
             why = c.post("/v1/webhooks", spec, want=422).json
             equal([e["pointer"] for e in why["errors"]], [pointer], why)
         equal(len(c.get("/v1/webhooks").json["items"]), 1)
-        made = c.post("/v1/webhooks", {"url": "http://127.0.0.1:9/", "events": ["*"]}, want=201).json
+        made = c.post("/v1/webhooks", {"url": "http://127.0.0.1:9/", "events": ["*", "sweeps"]}, want=201).json
         check(len(made["secret"]) == 48, "a secret was made")
         c.delete(f"/v1/webhooks/{made['id']}", want=204)
         c.get(f"/v1/webhooks/{made['id']}", want=404)
