@@ -1164,7 +1164,7 @@ struct storage_webhook_in {
 	int64_t active;                            /* -1: unchanged */
 };
 /* A new hook gets the events after its creation. WASD_ESTATE: too many. An update sends the next event at once. Both
- * write an audit row without the secret. */
+ * write an audit row without the secret; of the URL it has scheme, host and port, and a hash of the rest. */
 enum wasd_status storage_webhook_create(struct storage *s, const struct storage_webhook_in *in,
                                         struct storage_webhook *out, struct wasd_err *err);
 enum wasd_status storage_webhook_update(struct storage *s, const char *id, const struct storage_webhook_in *in,

@@ -4,6 +4,7 @@
  * hook does not ask for it. It moves in the transaction that records the delivery, so that after a crash an event is
  * sent again rather than lost. */
 #include "internal.h"
+#include <stdio.h>
 #include <string.h>
 
 enum { HISTORY = 100 };
@@ -65,12 +66,18 @@ enum wasd_status storage_webhook_list(struct storage *s, struct storage_webhook_
 	return st;
 }
 
-/* The members in audit rows; not the secret. */
+/* The members in audit rows; not the secret, and of the URL's path, which may hold a token, only a hash. */
 static cJSON *view(const struct storage_webhook *w)
 {
+	char origin[2048], hash[WASD_SHA256_HEX];
+	const char *host = strstr(w->url, "://"), *path;
 	cJSON *events = NULL;
+	host = host ? host + 3 : w->url;
+	path = host + strcspn(host, "/?");
+	snprintf(origin, sizeof origin, "%.*s", (int)(path - w->url), w->url);
+	wasd_sha256_of(path, strlen(path), hash);
 	wasd_json_parse(w->events, strlen(w->events), WASD_JSON_REQUEST, &events, NULL);
-	return make_object("sji", "url", w->url, "events", events, "active", w->active);
+	return make_object("ssji", "url", origin, "path_sha256", hash, "events", events, "active", w->active);
 }
 
 static enum wasd_status audit(struct storage *s, const char *id, const char *action, const char *actor,
@@ -80,8 +87,12 @@ static enum wasd_status audit(struct storage *s, const char *id, const char *act
 	char object[60];
 	sqlite3_snprintf(sizeof object, object, "webhook/%s", id);
 	struct audit_in in = {.actor = actor, .action = action, .object = object};
-	if (after)
-		return audit_change(s, in, !before, before ? view(before) : NULL, view(after), err);
+	if (after) {
+		cJSON *now = view(after);
+		if (before && strcmp(before->secret, after->secret))
+			cJSON_AddTrueToObject(now, "secret_changed");
+		return audit_change(s, in, !before, before ? view(before) : NULL, now, err);
+	}
 	char *text = NULL;
 	cJSON *j = view(before);
 	in.before = text = wasd_json_print(j);

@@ -151,6 +151,35 @@ static void test_update_during_request(void)
 	end_store(s);
 }
 
+/* Audit rows tell what was changed, but no secret and no path. */
+static void test_audit(void)
+{
+	struct storage *s = fresh_store();
+	struct storage_webhook w = make_hook(s), now = {0};
+	const struct storage_webhook_in in[] = {{.secret = "other secret", .active = -1, .actor = "me"},
+	                                        {.url = "http://127.0.0.1:9/token?key=7", .active = -1, .actor = "me"}};
+	for (int i = 0; i < 2; i++) {
+		OK(storage_webhook_update(s, w.id, &in[i], &now, &err));
+		storage_webhook_done(&now);
+	}
+	OK(storage_webhook_delete(s, w.id, "me", &err));
+	storage_webhook_done(&w);
+	struct storage_audit_list l = {0};
+	OK(storage_audit_list(s, NULL, NULL, 0, (struct storage_page){.limit = 10, .oldest_first = true}, &l, &err));
+	CHECK_INT((int64_t)l.n, 4);
+	if (l.n == 4) {
+		const struct storage_audit *secret = &l.items[1], *url = &l.items[2], *end = &l.items[3];
+		CHECK(!strstr(secret->before, "secret_changed") && strstr(secret->after, "\"secret_changed\":true"));
+		CHECK(!strstr(secret->after, "other secret"));
+		CHECK(!strstr(url->after, "secret_changed") && strcmp(url->before, url->after));
+		CHECK(strstr(url->after, "\"http://127.0.0.1:9\"") && !strstr(url->after, "token") &&
+		      !strstr(url->after, "key"));
+		CHECK_STR(end->before, url->after);
+	}
+	storage_audit_list_done(&l);
+	end_store(s);
+}
+
 static void test_history(void)
 {
 	struct storage *s = fresh_store();
@@ -196,6 +225,7 @@ int main(void)
 	TEST_RUN(test_events_wait);
 	TEST_RUN(test_lag_costs_nothing);
 	TEST_RUN(test_update_during_request);
+	TEST_RUN(test_audit);
 	TEST_RUN(test_history);
 	TEST_END();
 }
