@@ -42,6 +42,7 @@ struct webhooks {
 	pthread_t thread;
 	bool running;
 	_Atomic bool stopping;
+	_Atomic bool testing; /* a thread of the API waits for a receiver */
 	/* used only by the thread */
 	struct post *posts;
 	int64_t not_before_us;
@@ -401,8 +402,8 @@ void webhooks_destroy(struct webhooks *w)
 
 /* ---- for the API ---- */
 
-static enum wasd_status test(struct webhooks *w, const struct storage_webhook *h, const char *actor,
-                             struct api_webhook_test *out, struct wasd_err *err)
+static enum wasd_status test_now(struct webhooks *w, const struct storage_webhook *h, const char *actor,
+                                 struct api_webhook_test *out, struct wasd_err *err)
 {
 	struct storage_webhook once = *h;
 	once.tries = 0;
@@ -421,6 +422,17 @@ static enum wasd_status test(struct webhooks *w, const struct storage_webhook *h
 	out->ms = d.ms;
 	snprintf(out->error, sizeof out->error, "%s", d.error ? d.error : "");
 	post_free(p);
+	return s;
+}
+
+/* One at a time, so that receivers that do not answer hold one thread of the API, not all. */
+static enum wasd_status test(struct webhooks *w, const struct storage_webhook *h, const char *actor,
+                             struct api_webhook_test *out, struct wasd_err *err)
+{
+	if (atomic_exchange(&w->testing, true))
+		return wasd_fail(err, WASD_EBUSY, "another test of a webhook is running: try again when it has ended");
+	enum wasd_status s = test_now(w, h, actor, out, err);
+	atomic_store(&w->testing, false);
 	return s;
 }
 

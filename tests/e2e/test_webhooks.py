@@ -3,7 +3,7 @@
 arrives at least once and in order, and its signature is right."""
 import hashlib, hmac, http.server, json, os, queue, subprocess, threading, time
 
-from lib import BUILD, PATIENCE, Daemon, case, check, equal, finish
+from lib import BUILD, PATIENCE, Client, Daemon, case, check, equal, finish
 
 SECRET = "a secret of the test"
 
@@ -172,6 +172,22 @@ with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "60000"]) 
         check(r.got.empty(), "nothing else was sent")
         c.request("PATCH", at, {"active": True}, want=200)
         equal(r.next()[2]["data"]["weight"], n)
+
+    with case("one test runs at a time, another one is told to come back"):
+        r.release.clear()
+        r.plan = ["hold"]
+        answer = queue.Queue()
+        threading.Thread(target=lambda: answer.put(Client(d.port).post(at + ":test").json), daemon=True).start()
+        end = time.monotonic() + 30 * PATIENCE
+        while r.plan:
+            check(time.monotonic() < end, "the test is being sent")
+            time.sleep(0.01)
+        busy = c.post(at + ":test", want=503)
+        equal((busy.json["code"], busy.headers["Retry-After"]), ("busy", "1"))
+        r.release.set()
+        equal(answer.get(timeout=30 * PATIENCE)["delivered"], False)
+        equal(c.post(at + ":test").json["delivered"], True)
+        r.next()
 
     with case("the command line"):
         def wasd(*words, rc=0):
