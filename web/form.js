@@ -95,7 +95,7 @@ export function createForm({ datasets, submitted }) {
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
       const rules = members.find((m) => m.path === '/data/normalize');
       field.normalize.replaceChildren(...rules.choices.map((c) => el('option', { value: c, selected: c === rules.default }, c)));
-      $('#job-augment').append(...augment.map((a) => el('label', { class: 'check', title: a.summary }, el('input', { type: 'checkbox', name: 'augment', value: a.name }), ` ${a.name}`)));
+      $('#job-augment').append(...augment.map((a) => el('label', { title: a.summary }, el('input', { type: 'checkbox', name: 'augment', value: a.name }), ` ${a.name.replaceAll('_', ' ')}`)));
       field.schedule.replaceChildren(...schedules.map((s) => el('option', { value: s.name, selected: s.name === 'cosine' }, s.name)));
     }
     const usable = datasets().filter(ready), before = field.dataset.value;

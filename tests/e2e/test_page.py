@@ -166,7 +166,10 @@ def submission(d, b, eyes):
                  set(f.elements.was_layers, 'conv1 conv?'); set(f.elements.was_from, 0.5); set(f.elements.was_epochs, 2); set(f.elements.was_groups, 3);
                  f.elements.normalize.value = 'set'; f.elements.class_weights.value = 'balanced';
                  for (const box of f.querySelectorAll('[name=augment]')) box.checked = ['flip', 'color_jitter'].includes(box.value)""")
+        every = "for (const box of document.querySelectorAll('#strategies-rows [name^=strategy_]')) box.click()"
+        b.run(every)                                  # with the options of all of them
         eyes.look("form-open")
+        b.run(every)
         b.click("#job-form [type=submit]")
         b.wait("return document.querySelector('#run-title')?.textContent === 'from-the-page'", "the new job")
         jobs = d.client.get("/v1/jobs").json["items"]
