@@ -36,6 +36,13 @@ struct post {
 	char error[CURL_ERROR_SIZE];
 };
 
+/* How far a hook's events have been read without one that it asks for. Its cursor in the database follows once in
+ * EVENTS_AT_ONCE events. */
+struct seen {
+	char hook[40];
+	int64_t updated_at, seq;
+};
+
 struct webhooks {
 	struct webhooks_config cfg;
 	CURLM *multi;
@@ -45,6 +52,7 @@ struct webhooks {
 	_Atomic bool testing; /* a thread of the API waits for a receiver */
 	/* used only by the thread */
 	struct post *posts;
+	struct seen seen[STORAGE_WEBHOOKS_MAX]; /* in the order of the list of hooks */
 	int64_t not_before_us;
 };
 
@@ -247,11 +255,24 @@ static bool busy(const struct webhooks *w, const char *id)
 	return false;
 }
 
-/* Events were removed before the hook could get them. */
-static bool pass_lost(struct webhooks *w, struct storage_webhook *h, int64_t first)
+/* The hook's entry; an update, or a place that was another hook's, begins anew at the cursor. */
+static struct seen *seen_by(struct webhooks *w, size_t place, const struct storage_webhook *h)
+{
+	struct seen *s = &w->seen[place % STORAGE_WEBHOOKS_MAX];
+	if (strcmp(s->hook, h->id) != 0 || s->updated_at != h->updated_at) {
+		snprintf(s->hook, sizeof s->hook, "%s", h->id);
+		s->updated_at = h->updated_at;
+		s->seq = h->cursor;
+	}
+	if (s->seq < h->cursor)
+		s->seq = h->cursor;
+	return s;
+}
+
+/* The n events before `first` were removed before the hook could get them. */
+static bool pass_lost(struct webhooks *w, struct storage_webhook *h, int64_t first, int64_t n)
 {
 	char why[120];
-	const int64_t n = first - 1 - h->cursor;
 	snprintf(why, sizeof why, "%lld events were removed before they could be delivered", (long long)n);
 	struct storage_delivered d =
 		{.webhook = h->id, .type = "lost", .error = why, .state = "lost", .seq = first - 1, .advance = true, .lost = n};
@@ -272,15 +293,15 @@ static void send_event(struct webhooks *w, const struct storage_webhook *h, cons
 	w->posts = p;
 }
 
-/* Sends the next event that the hook asks for, or moves its cursor when a page has none. False: it has come to the
- * last event, or cannot go on now. */
-static bool step(struct webhooks *w, struct storage_webhook *h, const cJSON *list)
+/* Sends the next event that the hook asks for, or goes on when a page has none. False: it has come to the last event,
+ * or cannot go on now. */
+static bool step(struct webhooks *w, struct storage_webhook *h, struct seen *seen, const cJSON *list)
 {
 	struct storage_event_list l = {0};
-	if (storage_event_read(w->cfg.db, h->cursor, NULL, NULL, EVENTS_AT_ONCE, &l, NULL) != WASD_OK)
+	if (storage_event_read(w->cfg.db, seen->seq, NULL, NULL, EVENTS_AT_ONCE, &l, NULL) != WASD_OK)
 		return false;
 	bool more = l.n == EVENTS_AT_ONCE;
-	if (l.first_seq > h->cursor + 1 && !pass_lost(w, h, l.first_seq))
+	if (l.first_seq > seen->seq + 1 && !pass_lost(w, h, l.first_seq, l.first_seq - 1 - seen->seq))
 		more = false;
 	const struct storage_event *found = NULL;
 	for (size_t i = 0; i < l.n && !found; i++)
@@ -289,12 +310,12 @@ static bool step(struct webhooks *w, struct storage_webhook *h, const cJSON *lis
 	if (found) {
 		send_event(w, h, found);
 		more = false;
-	} else if (more) {
+	} else if ((seen->seq = l.last_seq) >= h->cursor + EVENTS_AT_ONCE) {
 		struct storage_delivered d = {.webhook = h->id,
 		                              .seq = l.last_seq,
 		                              .advance = true,
 		                              .updated_at = h->updated_at};
-		more = record(w, &d);
+		more = record(w, &d) && more;
 		h->cursor = l.last_seq;
 	}
 	storage_event_list_done(&l);
@@ -320,7 +341,7 @@ static int64_t begin(struct webhooks *w)
 			continue;
 		}
 		if (wasd_json_parse(h->events, strlen(h->events), WASD_JSON_REQUEST, &list, NULL) == WASD_OK)
-			while (step(w, h, list) && !atomic_load(&w->stopping))
+			while (step(w, h, seen_by(w, i, h), list) && !atomic_load(&w->stopping))
 				;
 		cJSON_Delete(list);
 	}

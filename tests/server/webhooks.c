@@ -1,0 +1,82 @@
+/* Webhooks: how often the thread reads an event. tests/e2e/test_webhooks.py sends events. */
+#include "webhooks.h"
+
+#include "../storage/util.h"
+
+#include <semaphore.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <time.h>
+
+static _Atomic int rows; /* of events that were read */
+static sem_t reads;
+
+static int on_trace(unsigned type, void *ctx, void *stmt, void *ns)
+{
+	(void)ctx, (void)ns;
+	const char *sql = sqlite3_sql(stmt);
+	if (!sql || !strstr(sql, "FROM events WHERE seq>"))
+		return 0;
+	if (type == SQLITE_TRACE_ROW)
+		atomic_fetch_add(&rows, 1);
+	else
+		sem_post(&reads);
+	return 0;
+}
+
+static int watch(sqlite3 *db, char **msg, const struct sqlite3_api_routines *api)
+{
+	(void)msg, (void)api;
+	return sqlite3_trace_v2(db, SQLITE_TRACE_ROW | SQLITE_TRACE_PROFILE, on_trace, NULL);
+}
+
+static bool await_read(void)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 120;
+	return sem_timedwait(&reads, &until) == 0;
+}
+
+static void unwanted_events_are_read_once(void)
+{
+	enum { EVENTS = 450 };
+	struct webhooks *w = NULL;
+	struct storage_webhook h = {0};
+	struct storage_webhook_in in = {.url = "http://127.0.0.1:9/",
+	                                .events = "[\"job.state\"]",
+	                                .secret = "12345678",
+	                                .actor = "me",
+	                                .active = 1};
+	sem_init(&reads, 0, 0);
+	sqlite3_auto_extension((void (*)(void))watch);
+	struct storage *s = fresh_store();
+	OK(storage_webhook_create(s, &in, &h, &err));
+	const struct webhooks_config cfg = {.db = s, .timeout_ms = 1000, .retry_ms = 1000};
+	OK(webhooks_create(&cfg, &w, &err));
+	bool all = await_read();
+	for (int i = 0; i < EVENTS && all; i++) {
+		OK(storage_event_add(s, "system", "system.test", "x", "{}", NULL, &err));
+		webhooks_poke(w);
+		all = await_read();
+	}
+	while (all && atomic_load(&rows) < EVENTS)
+		all = await_read();
+	CHECK(all);
+	webhooks_destroy(w);
+	CHECK_MSG(rows <= EVENTS, "%d rows for %d events", (int)rows, (int)EVENTS);
+	struct storage_webhook now = {0};
+	OK(storage_webhook_get(s, h.id, &now, &err));
+	CHECK(now.cursor >= h.cursor + 200 && !now.lost);
+	storage_webhook_done(&now);
+	storage_webhook_done(&h);
+	end_store(s);
+	sqlite3_reset_auto_extension();
+}
+
+int main(void)
+{
+	TEST_RUN(unwanted_events_are_read_once);
+	TEST_END();
+}
