@@ -156,8 +156,6 @@ field_canon spec_name_canon, spec_labels_canon, spec_model_canon, spec_arch_cano
 field_canon spec_deadline_canon;
 /* on_complete.c */
 field_canon spec_on_complete_canon, spec_conditions_canon;
-/* Does what is to follow the completion fit the rest of the canonical spec? Adds its faults. */
-void spec_check_on_complete(const cJSON *spec, struct api_faults *faults);
 /* What is to follow a job's completion, with its outcome; null: nothing. */
 cJSON *api_on_complete_json(const cJSON *asked, const struct storage_job *job);
 /* Is the deadline in a canonical body still to come? False: the answer is in r. */

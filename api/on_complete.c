@@ -98,35 +98,6 @@ cJSON *spec_on_complete_canon(struct field_ctx *c, const char *pointer, const st
 	return NULL;
 }
 
-static bool has_profile(const cJSON *spec, const char *name)
-{
-	const cJSON *p;
-	const char *its;
-	cJSON_ArrayForEach(p, wasd_json_get(spec, "profiles"))
-		if (wasd_json_str(p, "name", &its) && !strcmp(its, name))
-			return true;
-	return false;
-}
-
-void spec_check_on_complete(const cJSON *spec, struct api_faults *faults)
-{
-	static const char at[] = "/on_complete/deploy/mode";
-	const cJSON *asked = wasd_json_get(spec, "on_complete"), *one;
-	const char *mode = "", *profile;
-	char pointer[48], was[32];
-	int i = 0;
-	cJSON_ArrayForEach(one, wasd_json_get(asked, "if")) {
-		snprintf(pointer, sizeof pointer, "/on_complete/if/%d/metric", i++);
-		spec_check_metric(spec, pointer, one, faults);
-	}
-	if (!wasd_json_str(wasd_json_get(asked, "deploy"), "mode", &mode) || !strcmp(mode, WASD_MODE_AOM))
-		return;
-	if ((profile = wasd_mode_member(mode)) && !has_profile(spec, profile))
-		api_fault(faults, "invalid_field", at, "%s: /profiles has no profile %s", at, profile);
-	else if (!profile && !spec_was((cJSON *)(uintptr_t)spec, was))
-		api_fault(faults, "invalid_field", at, "%s: without WAS the job has no mode %s", at, mode);
-}
-
 cJSON *api_on_complete_json(const cJSON *asked, const struct storage_job *job)
 {
 	if (!cJSON_IsObject(asked))

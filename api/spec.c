@@ -737,6 +737,36 @@ static void check_profiles(struct field_ctx *c, const cJSON *spec)
 	}
 }
 
+static bool has_profile(const cJSON *spec, const char *name)
+{
+	const cJSON *p;
+	const char *its;
+	cJSON_ArrayForEach(p, wasd_json_get(spec, "profiles"))
+		if (wasd_json_str(p, "name", &its) && !strcmp(its, name))
+			return true;
+	return false;
+}
+
+/* Does what is to follow the completion fit the rest of the canonical spec? */
+static void check_on_complete(const cJSON *spec, struct api_faults *faults)
+{
+	static const char at[] = "/on_complete/deploy/mode";
+	const cJSON *asked = wasd_json_get(spec, "on_complete"), *one;
+	const char *mode = "", *profile;
+	char pointer[48], was[32];
+	int i = 0;
+	cJSON_ArrayForEach(one, wasd_json_get(asked, "if")) {
+		snprintf(pointer, sizeof pointer, "/on_complete/if/%d/metric", i++);
+		spec_check_metric(spec, pointer, one, faults);
+	}
+	if (!wasd_json_str(wasd_json_get(asked, "deploy"), "mode", &mode) || !strcmp(mode, WASD_MODE_AOM))
+		return;
+	if ((profile = wasd_mode_member(mode)) && !has_profile(spec, profile))
+		api_fault(faults, "invalid_field", at, "%s: /profiles has no profile %s", at, profile);
+	else if (!profile && !spec_was((cJSON *)(uintptr_t)spec, was))
+		api_fault(faults, "invalid_field", at, "%s: without WAS the job has no mode %s", at, mode);
+}
+
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 {
 	struct field_ctx c = {.faults = faults, .caps = caps, .root = in};
@@ -749,7 +779,7 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 	spec_check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"),
 	                  faults);
 	check_profiles(&c, out);
-	spec_check_on_complete(out, faults);
+	check_on_complete(out, faults);
 	if (api_poisoned(out))
 		faults->no_memory = true;
 	if (!faults->n && !faults->no_memory)
