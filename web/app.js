@@ -51,6 +51,7 @@ const loaders = {
   sweeps: () => load('sweeps', '/v1/sweeps?limit=20'),
   datasets: () => load('datasets', '/v1/datasets?limit=200'),
   deployments: () => load('deployments', '/v1/deployments?limit=100'),
+  disk: loadDisk,
 };
 
 async function refresh(...names) {
@@ -193,7 +194,7 @@ function onEvent({ type, data }) {
   }
   else if (topic === 'dataset') soon(['datasets']);
   else if (topic === 'sweep') soon(['sweeps']);
-  else if (topic === 'system') loadDisk();
+  else if (topic === 'system') soon(['disk']);
   else soon(Object.keys(loaders), everything);
 }
 
@@ -215,9 +216,6 @@ events('/v1/events?topics=jobs,sweeps,deployments,datasets,checkpoints,system', 
   const was = state.live;
   state.live = is === 'live';
   drawLink();
-  if (state.live && !was) {
-    soon(Object.keys(loaders), everything);
-    loadDisk();
-  }
+  if (state.live && !was) soon(Object.keys(loaders), everything);
 });
 refresh().catch((e) => toast(e.message, true)).finally(poll);

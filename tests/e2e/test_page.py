@@ -548,12 +548,17 @@ def sweep_view(d, b, eyes):
 
 
 def warned(d, b, eyes):
-    """Warnings and phases are rare, so this test inserts them into the daemon's response, in the documented form."""
-    with case("page: warnings are shown in the job's view and marked in the list; a phase is shown with its progress"):
+    """Warnings, phases and a full disk are rare, so this test inserts them into the daemon's response, in the documented form."""
+    with case("page: warnings are shown in the job's view and marked in the list; a phase is shown with its progress; a full disk above all"):
         job = d.client.get("/v1/jobs").json["items"][-1]["id"]
         b.open(f"http://127.0.0.1:{d.port}/#{job}")
         b.run("""const ask = fetch; window.fetch = async (where, ...rest) => {
                    const got = await ask(where, ...rest);
+                   if (where === '/v1/system') {
+                     const data = await got.json();
+                     Object.assign(data.disk, { low: true, reason: 'disk_low', message: '200 MiB are free on the disk of the data directory, 256 MiB are needed to go on: delete jobs, checkpoints, data sets or other files' });
+                     return new Response(JSON.stringify(data), { headers: got.headers });
+                   }
                    if (!/^.v1.jobs[?]/.test(where)) return got;
                    const data = await got.json(), job = data.items.at(-1);
                    job.warnings = [{ code: 'class_never_predicted', epoch: 2, message: 'class 7 was never predicted' }, { code: 'loss_stands_still', epoch: 3, message: 'the loss stands at ln 10' }];
@@ -567,6 +572,8 @@ def warned(d, b, eyes):
         equal(b.run("return document.querySelector('#jobs-table .chosen .warns').textContent"), "2 warnings")
         equal(b.run("return document.querySelector('#run-stage').textContent"), "epoch 1 of 4 · measuring algorithms, 12 of 53")
         equal(b.run("return document.querySelector('#run-now progress').value"), 0, "nothing is trained yet")
+        b.wait("return document.querySelector('#disk').checkVisibility()", "the lack of room")
+        equal(b.run("return document.querySelector('#disk').textContent"), "Jobs are paused and new work is refused: 200 MiB are free on the disk of the data directory, 256 MiB are needed to go on: delete jobs, checkpoints, data sets or other files.")
         eyes.look("warned")
 
 
