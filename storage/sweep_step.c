@@ -491,7 +491,10 @@ enum wasd_status storage_sweeps_step(struct storage *s, struct storage_sweep_ord
 	enum wasd_status st = write_op(s, next_tx, &a, err);
 	bool again = false;
 	while (!st && a.id[0]) {
+		size_t n = orders->n;
 		enum wasd_status one = write_op(s, step_tx, &a, err);
+		if (one)
+			orders->n = n; /* its step was rolled back */
 		again |= one || a.no_room;
 		failed = one ? one : failed;
 		st = write_op(s, next_tx, &a, err);

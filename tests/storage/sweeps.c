@@ -2,6 +2,7 @@
  * results, whatever happens in between. */
 #include "util.h"
 #include "sweep_plan.h"
+#include <sqlite3.h>
 #include <stdint.h>
 
 /* ---- which trials go on ---- */
@@ -373,6 +374,37 @@ static void test_pause_holds(void)
 	end_store(s);
 }
 
+static void sql(const char *text)
+{
+	sqlite3 *db;
+	CHECK(sqlite3_open(in_dir("wasd.db"), &db) == SQLITE_OK && sqlite3_exec(db, text, NULL, NULL, NULL) == SQLITE_OK);
+	sqlite3_close(db);
+}
+
+/* A step that fails orders nothing. */
+static void test_rolled_back(void)
+{
+	struct storage *s = fresh_store();
+	char id[40], ordered[40] = "";
+	struct storage_sweep_orders o = {0};
+	struct storage_sweep w = begin(s, sweep_in(2, 2));
+	steps(s, ordered);
+	job_of(s, &w, 1, id);
+	start_job(s, id);
+	sql("CREATE TRIGGER t BEFORE INSERT ON transitions WHEN new.\"to\"='held' BEGIN SELECT RAISE(ABORT, 'no'); END");
+	OK(storage_sweep_ask(s, w.id, STORAGE_SWEEP_PAUSE, &(struct storage_request){.actor = "me"}, &err));
+	CHECK(storage_sweeps_step(s, &o, &err) != WASD_OK);
+	CHECK_INT(o.n, 0);
+	wasd_free(o.items);
+	trials_are(s, &w, "rq");
+	sql("DROP TRIGGER t");
+	CHECK_INT(steps(s, ordered), 1);
+	CHECK_STR(ordered, id);
+	trials_are(s, &w, "rh");
+	storage_sweep_done(&w);
+	end_store(s);
+}
+
 /* A trial that reaches its rung without a value has a result, and does not start over. */
 static void test_no_value(void)
 {
@@ -451,6 +483,7 @@ int main(void)
 	TEST_RUN(test_halving);
 	TEST_RUN(test_requests);
 	TEST_RUN(test_pause_holds);
+	TEST_RUN(test_rolled_back);
 	TEST_RUN(test_no_value);
 	TEST_RUN(test_failures);
 	TEST_RUN(test_no_queue);
