@@ -101,6 +101,7 @@ struct storage {
 	void *on_events_ctx;
 	atomic_bool failed, ballast; /* ballast: the file exists */
 	atomic_bool sweeps_due;      /* a row that sweeps depend on has changed */
+	atomic_bool sweeps_no_room;  /* trials wait for room */
 	pthread_mutex_t stats_lock;
 	struct storage_health stats; /* counters and message; under stats_lock */
 };

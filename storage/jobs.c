@@ -104,7 +104,7 @@ static enum wasd_status audit_move(struct storage *s, const char *id, const char
 
 enum wasd_status job_move(struct storage *s, const char *id, const struct storage_move *m, struct wasd_err *err)
 {
-	char from[16];
+	char from[16], sweep[40];
 	int64_t attempt = 0, now = wasd_now_ms();
 	enum wasd_status st = job_state(tx_conn(s), id, from, &attempt, err);
 	if (st)
@@ -138,7 +138,8 @@ enum wasd_status job_move(struct storage *s, const char *id, const struct storag
 		st = ckpt_retention(s, id, err);
 	if (!st && ends)
 		st = jobs_after_settle(s, err);
-	atomic_store(&s->sweeps_due, true);
+	if (!st && !(st = job_sweep(tx_conn(s), id, sweep, err)) && sweep[0])
+		atomic_store(&s->sweeps_due, true);
 	return st;
 }
 

@@ -236,6 +236,7 @@ enum wasd_status storage_open(const char *data_dir, const struct storage_opts *o
 	if (!s)
 		return wasd_fail(err, WASD_ENOMEM, "%s: no memory", data_dir);
 	atomic_init(&s->sweeps_due, true);
+	atomic_init(&s->sweeps_no_room, false);
 	s->lock_fd = -1;
 	s->opts = with_defaults(opts);
 	init_locks(s);

@@ -486,19 +486,22 @@ enum wasd_status storage_sweeps_step(struct storage *s, struct storage_sweep_ord
 {
 	struct step_args a = {.orders = orders};
 	enum wasd_status failed = WASD_OK; /* of one sweep, which must not stop the others */
-	if (!atomic_exchange(&s->sweeps_due, false))
+	bool room = atomic_load(&s->sweeps_no_room) && storage_space(s, 0, NULL) == WASD_OK;
+	if (!atomic_exchange(&s->sweeps_due, false) && !room)
 		return WASD_OK;
 	enum wasd_status st = write_op(s, next_tx, &a, err);
-	bool again = false;
+	bool again = false, no_room = false;
 	while (!st && a.id[0]) {
 		size_t n = orders->n;
 		enum wasd_status one = write_op(s, step_tx, &a, err);
 		if (one)
 			orders->n = n; /* its step was rolled back */
-		again |= one || a.no_room;
+		again |= one != WASD_OK;
+		no_room |= a.no_room;
 		failed = one ? one : failed;
 		st = write_op(s, next_tx, &a, err);
 	}
+	atomic_store(&s->sweeps_no_room, no_room);
 	if (again || st)
 		atomic_store(&s->sweeps_due, true);
 	return st ? st : failed;

@@ -1,8 +1,8 @@
 /* Sweeps: which trials go on (a pure function, checked by hand and in random orders), and the rows that a step makes of
  * results, whatever happens in between. */
 #include "util.h"
+#include "internal.h"
 #include "sweep_plan.h"
-#include <sqlite3.h>
 #include <stdint.h>
 
 /* ---- which trials go on ---- */
@@ -405,6 +405,43 @@ static void test_rolled_back(void)
 	end_store(s);
 }
 
+/* Does a step of the sweeps write anything, if only an empty transaction? */
+static bool steps_write(struct storage *s)
+{
+	struct storage_health before, after;
+	struct storage_sweep_orders o = {0};
+	storage_health(s, &before);
+	OK(storage_sweeps_step(s, &o, &err));
+	storage_health(s, &after);
+	wasd_free(o.items);
+	return after.commits != before.commits;
+}
+
+/* Other jobs, and trials that wait for room, cost nothing. */
+static void test_idle(void)
+{
+	struct storage *s = fresh_store();
+	char none[40], other[40], id[40];
+	struct storage_sweep w = begin(s, sweep_in(2, 1));
+	add_job(s, "other", other);
+	steps(s, none);
+	CHECK(!steps_write(s));
+	start_job(s, other);
+	OK(move(s, other, "completed"));
+	CHECK(!steps_write(s));
+	s->opts.low_water_bytes = UINT64_MAX / 2;
+	job_of(s, &w, 1, id);
+	OK(move(s, id, "failed"));
+	CHECK(steps_write(s));
+	trials_are(s, &w, "f-");
+	CHECK(!steps_write(s));
+	s->opts.low_water_bytes = 1;
+	steps(s, none);
+	trials_are(s, &w, "fq");
+	storage_sweep_done(&w);
+	end_store(s);
+}
+
 /* A trial that reaches its rung without a value has a result, and does not start over. */
 static void test_no_value(void)
 {
@@ -484,6 +521,7 @@ int main(void)
 	TEST_RUN(test_requests);
 	TEST_RUN(test_pause_holds);
 	TEST_RUN(test_rolled_back);
+	TEST_RUN(test_idle);
 	TEST_RUN(test_no_value);
 	TEST_RUN(test_failures);
 	TEST_RUN(test_no_queue);
