@@ -336,6 +336,35 @@ static void test_space_comes_back(void)
 	end_store(open_store());
 }
 
+/* While the store is open, too: once many pages are unused, ckpt.db becomes shorter without a request to collect them.
+ */
+static void test_file_becomes_shorter(void)
+{
+	enum { COUNT = 12, EACH = 8 << 20 };
+	struct storage *s = fresh_store();
+	struct storage_job_in in = job_in("big");
+	struct storage_job j = {0};
+	struct storage_gc seen;
+	struct stat before, after;
+	char ck[32];
+	add_dataset(s, "glyphs");
+	in.keep_latest = COUNT;
+	OK(storage_job_create(s, &in, &j, NULL, &err));
+	int64_t a = start_job(s, j.id);
+	for (int e = 0; e < COUNT; e++)
+		OK(store_ckpt(s, j.id, a, e, 0.5, EACH, (unsigned)e, ck));
+	OK(move(s, j.id, "completed"));
+	OK(storage_gc(s, true, 0, "me", &seen, &err)); /* changes nothing, but waits for what the thread of payloads does */
+	CHECK(!stat(in_dir("ckpt.db"), &before) && before.st_size > (COUNT - 2) * EACH);
+	OK(storage_job_delete(s, j.id, "me", &err));
+	OK(storage_gc(s, true, 0, "me", &seen, &err));
+	CHECK(!stat(in_dir("ckpt.db"), &after));
+	CHECK_MSG(after.st_size < before.st_size - (64 << 20), "%lld of %lld bytes", (long long)after.st_size,
+	          (long long)before.st_size);
+	storage_job_done(&j);
+	end_store(s);
+}
+
 int main(void)
 {
 	TEST_RUN(test_store_and_read);
@@ -346,5 +375,6 @@ int main(void)
 	TEST_RUN(test_damage_at_start);
 	TEST_RUN(test_orphans);
 	TEST_RUN(test_space_comes_back);
+	TEST_RUN(test_file_becomes_shorter);
 	TEST_END();
 }
