@@ -254,6 +254,10 @@ enum wasd_status storage_open(const char *data_dir, const struct storage_opts *o
 		disk_make_room(s);
 		st = payloads_collect(s, err);
 	}
+	if (!st) { /* a killed daemon leaves its logs as long as they were */
+		writer_shorten(s);
+		payloads_shorten(s);
+	}
 	if (!st)
 		st = readers_open(&s->readers, s->opts.readers, s->main_path, schema_main.file, err);
 	if (!st)
