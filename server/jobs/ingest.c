@@ -24,6 +24,7 @@
 enum {
 	PREVIEW_TIMEOUT_MS = 10000,
 	PREVIEW_IDLE_MS = 5000,
+	RETRY_US = 600000000,
 	PREVIEWS_MAX = 64,
 	FILES_MAX = 64,
 	REMARKS_MAX = 32,
@@ -40,6 +41,8 @@ struct upload {
 	char *relative, *path; /* path of the prepared file */
 	cJSON *request;        /* the message that starts the task */
 	bool told;             /* the row says that it waits for room */
+	uint64_t need;         /* so many bytes found no room; 0: none were refused */
+	int64_t again_us;      /* tries then even with less room */
 	char *staged[FILES_MAX];
 	size_t n_staged;
 	struct task task;
@@ -260,13 +263,19 @@ static void say_waiting(struct upload *u, const struct wasd_err *why)
 	wasd_free(text);
 }
 
-/* The disk was full: removes what was written, and tries again when there is more room. */
+/* The disk was full: removes what was written, and tries again when there is more room. Only this upload waits for
+ * that much; jobs go on with the room that the removal leaves. A file without a name is gone already, and had no more
+ * than what is free now. */
 static void wait_for_room(struct upload *u, const struct wasd_err *why)
 {
 	struct ingest *g = u->g;
 	struct stat st;
-	storage_disk_refused(g->cfg.db, stat(u->path, &st) ? 0 : (uint64_t)st.st_size);
+	struct storage_disk d;
+	const bool named = !stat(u->path, &st);
 	unlink(u->path);
+	storage_disk(g->cfg.db, &d);
+	u->need = named ? (uint64_t)st.st_size : d.free;
+	u->again_us = wasd_mono_us() + RETRY_US;
 	log_about(u->id, LOG_WARN, "no room, dataset waits", "dataset=%s version=%lld why=%s", u->name,
 	          (long long)u->version, LOG_Q(why->msg));
 	say_waiting(u, why);
@@ -331,16 +340,19 @@ static const struct task_kind upload_kind = {
 
 static void start_waiting(struct ingest *g)
 {
-	while (g->waiting && g->n_running < g->cfg.at_once && !g->stopping) {
-		struct upload *u = g->waiting;
+	struct upload **at = &g->waiting;
+	while (*at && g->n_running < g->cfg.at_once && !g->stopping) {
+		struct upload *u = *at;
 		struct wasd_err err = {0};
-		if (storage_space(g->cfg.db, 0, &err) == WASD_EFULL) {
+		const uint64_t need = wasd_mono_us() < u->again_us ? u->need : 0;
+		if (storage_space(g->cfg.db, need, &err) == WASD_EFULL) {
 			say_waiting(u, &err);
-			return;
+			at = &u->next;
+			continue;
 		}
 		if (u->told)
 			u->told = storage_dataset_waits(g->cfg.db, u->id, NULL, NULL) != WASD_OK;
-		g->waiting = u->next;
+		*at = u->next;
 		task_init(&u->task, g->cfg.sup, &upload_kind, u);
 		if (task_launch(&u->task, &err) != WASD_OK) {
 			remove_staged(u);

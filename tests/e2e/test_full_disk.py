@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A disk that fills up, on a small tmpfs: running jobs pause with the reason, new work is refused with the numbers, reading and deleting go
 on, and with room again everything finishes with the same losses. Then a quota. tests/bench/full_disk.py goes through every phase."""
-import contextlib, os, shutil, signal, subprocess, sys
+import contextlib, json, os, shutil, signal, subprocess, sys, time
 
 if os.environ.get("WASD_SMALL_DISK") is None:      # again in a mount namespace of its own
     if subprocess.run(["unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True).returncode:
@@ -9,7 +9,7 @@ if os.environ.get("WASD_SMALL_DISK") is None:      # again in a mount namespace 
         sys.exit(0)
     os.execvpe("unshare", ["unshare", "-Urm", sys.executable, *sys.argv], dict(os.environ, WASD_SMALL_DISK="1"))
 
-from lib import BUILD, Daemon, Disk, Events, case, check, directory, equal, exact, finish
+from lib import BUILD, PATIENCE, Daemon, Disk, Events, case, check, directory, equal, exact, finish
 
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "retry": {"max": 0},
         "train": {"epochs": 3, "batch": 32, "seed": 11, "optimizer": {"type": "adamw", "lr": 0.001}, "augment": ["flip"]}}
@@ -115,8 +115,9 @@ with Daemon(os.path.join(disk.path, "data"), args=args) as d:
     with case("a data set that finds no room while it is read waits, and is ready later"):
         disk.leave(24 * MIB)
         c.post("/v1/datasets", {"name": "big", "synthetic": {"kind": "glyphs", "train": 8000, "test": 100, "seed": 1}})
-        with contextlib.closing(Events(d.port, "/v1/events?topics=system,datasets&last_event_id=0")) as events:
-            events.until(lambda e: e.type == "system.disk" and e.data["state"] == "low", what="disk low")
+        end = time.monotonic() + 60 * PATIENCE
+        while "waits for room" not in json.dumps(c.get("/v1/datasets/big?wait=1s").json):
+            check(time.monotonic() < end, "big never waited for room")
         disk.leave(17 * MIB)
         now = c.get("/v1/datasets/big").json
         equal(now["state"], "scanning")

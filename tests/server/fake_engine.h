@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static void fault_file(char path[64], int pid)
@@ -548,7 +549,12 @@ static _Noreturn void fake_ingest(void)
 			_exit(1);
 		close(fd);
 	}
-	if (!strcmp(name, "refused"))
+	struct statvfs v;
+	if (!strcmp(name, "full")) { /* as if its file had grown until the disk was full */
+		if (statvfs(out, &v) || truncate(out, (off_t)(v.f_bavail * v.f_frsize + (1ull << 32))))
+			_exit(1);
+		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"efull\",\"message\":\"no room for it\"}", m.seq);
+	} else if (!strcmp(name, "refused"))
 		SAY("{\"type\":\"failed\",\"re\":%u,\"status\":\"ecorrupt\",\"pointer\":\"train/cat/1.png\",\"message\":\"not a picture\"}",
 		    m.seq);
 	else if (!strcmp(name, "manybad"))

@@ -550,6 +550,53 @@ static void ingests(void)
 	stop();
 }
 
+static void upload(const char *name)
+{
+	char staged[128];
+	struct storage_dataset d = {0};
+	struct wasd_err err;
+	bool existing;
+	snprintf(staged, sizeof staged, "%s/up-%s", dir, name);
+	fclose(fopen(staged, "w"));
+	CHECK_INT(storage_dataset_begin(db, name, NULL, "s", "t", &d, &existing, &err), WASD_OK);
+	CHECK_INT(ingest_files(ingest, name, 1, &(struct api_upload){.path = staged, .name = "a.tar"}, 1, NULL, &err),
+	          WASD_OK);
+	storage_dataset_done(&d);
+}
+
+/* Waits until the data set is in this state and its row tells this error, or any. */
+static void dataset_is(const char *name, const char *state, const char *error)
+{
+	const int64_t until = wasd_mono_us() + 5000000ll * PATIENCE;
+	bool is = false;
+	while (!is && wasd_mono_us() < until) {
+		struct storage_dataset d = {0};
+		storage_dataset_get(db, name, 1, &d, NULL);
+		is = d.state && !strcmp(d.state, state) && (!error || (d.error && strstr(d.error, error)));
+		storage_dataset_done(&d);
+		poll(NULL, 0, 5);
+	}
+	CHECK_MSG(is, "%s is not %s", name, state);
+}
+
+/* An upload that finds no room waits, with its file removed; what the file occupied is enough for all others. */
+static void upload_without_room(void)
+{
+	struct storage_disk d;
+	char file[160];
+	start(1);
+	upload("full");
+	dataset_is("full", "scanning", "waits for room");
+	storage_disk(db, &d);
+	CHECK_MSG(!d.low, "%s", d.message);
+	snprintf(file, sizeof file, "%s/datasets/full/1.wds", dir);
+	CHECK(access(file, F_OK) != 0);
+	upload("fine");
+	dataset_is("fine", "ready", NULL);
+	dataset_is("full", "scanning", "waits for room");
+	stop();
+}
+
 int main(int argc, char **argv)
 {
 	fake_engine_main(argc, argv);
@@ -569,5 +616,6 @@ int main(int argc, char **argv)
 	TEST_RUN(drain);
 	TEST_RUN(attempt_without_memory);
 	TEST_RUN(ingests);
+	TEST_RUN(upload_without_room);
 	TEST_END();
 }
