@@ -371,6 +371,8 @@ struct storage_request {
 };
 /* Is it paused, or pausing, because the disk or the quota was full? */
 bool storage_job_paused_for_room(const struct storage_job *j);
+/* The ids of all that are paused for it, oldest first. The caller frees out (storage_names_done). */
+enum wasd_status storage_job_without_room(struct storage *s, struct storage_names *out, struct wasd_err *err);
 /* queued, retry_wait -> held, reason "user". A job held for another reason is then held for this one; a job paused for
  * lack of room is then paused by the user. */
 enum wasd_status storage_job_hold(struct storage *s, const char *id, const struct storage_request *r,

@@ -42,22 +42,19 @@ static void pause_all(struct sched *j, const char *why)
 /* Back to the queue with all that were paused for lack of room. */
 static void resume_all(struct sched *j)
 {
-	struct storage_job_filter f = {.states = "paused"};
-	struct storage_job_list list = {0};
-	if (storage_job_list(j->cfg.db, &f, (struct storage_page){.limit = 500, .oldest_first = true}, &list, NULL) !=
-	    WASD_OK)
+	struct storage_names jobs = {0};
+	if (storage_job_without_room(j->cfg.db, &jobs, NULL) != WASD_OK)
 		return;
-	for (size_t i = 0; i < list.n; i++) {
+	for (size_t i = 0; i < jobs.n; i++) {
 		struct storage_move m = {.to = "queued",
 		                         .from = "paused",
 		                         .reason = "resumed",
 		                         .message = "there is room again; the job goes on from its last checkpoint"};
-		if (!storage_job_paused_for_room(&list.items[i]) ||
-		    storage_job_move(j->cfg.db, list.items[i].id, &m, NULL) != WASD_OK)
+		if (storage_job_move(j->cfg.db, jobs.items[i], &m, NULL) != WASD_OK)
 			continue;
-		log_about(list.items[i].id, LOG_INFO, "job resumed, there is room again", "job=%s", list.items[i].id);
+		log_about(jobs.items[i], LOG_INFO, "job resumed, there is room again", "job=%s", jobs.items[i]);
 	}
-	storage_job_list_done(&list);
+	storage_names_done(&jobs);
 }
 
 void room_watch(struct sched *j)

@@ -82,9 +82,38 @@ static void held_while_pausing(void)
 	end_store(s);
 }
 
+/* Those that a user has paused do not hide them. */
+static void without_room(void)
+{
+	enum { OTHERS = 600 };
+	static const char *const reasons[] = {STORAGE_QUOTA_FULL, STORAGE_DISK_LOW};
+	struct storage *s = fresh_store();
+	struct storage_names l = {0};
+	char id[40], paused[2][40];
+	for (int i = 0; i < OTHERS + 2; i++) {
+		const bool last = i >= OTHERS;
+		add_job(s, "a", id);
+		for_room(s, id, "starting", NULL);
+		for_room(s, id, "pausing", last ? reasons[i - OTHERS] : "user");
+		for_room(s, id, "paused", last ? reasons[i - OTHERS] : "user");
+		if (last)
+			snprintf(paused[i - OTHERS], sizeof paused[0], "%s", id);
+	}
+	add_job(s, "a", id);
+	for_room(s, id, "starting", NULL);
+	for_room(s, id, "pausing", STORAGE_DISK_LOW);
+	OK(storage_job_without_room(s, &l, &err));
+	CHECK_INT(l.n, 2);
+	for (size_t i = 0; i < l.n && i < 2; i++)
+		CHECK_STR(l.items[i], paused[i]);
+	storage_names_done(&l);
+	end_store(s);
+}
+
 int main(void)
 {
 	TEST_RUN(ballast_for_all);
 	TEST_RUN(held_while_pausing);
+	TEST_RUN(without_room);
 	TEST_END();
 }
