@@ -196,11 +196,12 @@ static void look_at_space(struct storage *s, struct storage_disk *d)
 	         (unsigned long long)(d->free >> 20), (unsigned long long)((enough(s) + MIB - 1) >> 20));
 }
 
-static void look_at_quota(struct storage *s, struct storage_disk *d)
+/* known: d->used is of now. Otherwise the state remains. */
+static void look_at_quota(struct storage *s, struct storage_disk *d, bool known)
 {
 	struct disk_state *k = &s->disk;
 	struct wasd_err why;
-	if (k->over && d->used + k->growth <= d->quota)
+	if (known && k->over && d->used + k->growth <= d->quota)
 		k->over = false, k->growth = 0;
 	if (!d->quota || d->low || (!k->over && d->used < d->quota))
 		return;
@@ -214,10 +215,13 @@ void storage_disk(struct storage *s, struct storage_disk *out)
 {
 	struct storage_disk d = {.low_water = s->opts.low_water_bytes, .quota = s->opts.quota_bytes};
 	disk_low(s, &d.free);
-	quota_used(s, &d.used, NULL);
+	const bool known = quota_used(s, &d.used, NULL) == WASD_OK;
 	pthread_mutex_lock(&s->disk.lock);
+	if (known)
+		s->disk.used = d.used;
+	d.used = s->disk.used;
 	look_at_space(s, &d);
-	look_at_quota(s, &d);
+	look_at_quota(s, &d, known);
 	pthread_mutex_unlock(&s->disk.lock);
 	*out = d;
 }

@@ -75,6 +75,7 @@ struct disk_state {
 	int64_t until_us; /* low at least until then: the disk refused a write although it reports free space */
 	bool over;        /* the quota refused a checkpoint, which would have added `growth` bytes */
 	uint64_t growth;
+	uint64_t used; /* what was used when it could last be told */
 };
 
 struct payload_job; /* payload.c */

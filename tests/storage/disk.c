@@ -3,6 +3,7 @@
 #include "util.h"
 #include <poll.h>
 #include <pthread.h>
+#include <sqlite3.h>
 
 /* ---- the ballast ---- */
 
@@ -110,10 +111,41 @@ static void without_room(void)
 	end_store(s);
 }
 
+/* ---- the quota ---- */
+
+static void sql(const char *text)
+{
+	sqlite3 *db;
+	CHECK(!sqlite3_open(in_dir("wasd.db"), &db) && !sqlite3_exec(db, text, NULL, NULL, NULL));
+	sqlite3_close(db);
+}
+
+/* When it cannot be told what is used, the last answer remains. */
+static void quota_unknown(void)
+{
+	const struct storage_opts o = {.ballast_bytes = 4096, .low_water_bytes = 1, .quota_bytes = 1};
+	struct storage *s;
+	struct storage_disk d;
+	fresh_dir();
+	OK(storage_open(dir, &o, &s, &err));
+	storage_disk(s, &d);
+	CHECK(d.low && d.used > 1);
+	const uint64_t used = d.used;
+	sql("ALTER TABLE modes RENAME TO gone");
+	CHECK(quota_used(s, &d.used, &err) != WASD_OK);
+	storage_disk(s, &d);
+	CHECK(d.low && d.used == used);
+	sql("ALTER TABLE gone RENAME TO modes");
+	storage_disk(s, &d);
+	CHECK(d.low && d.used > 1);
+	end_store(s);
+}
+
 int main(void)
 {
 	TEST_RUN(ballast_for_all);
 	TEST_RUN(held_while_pausing);
 	TEST_RUN(without_room);
+	TEST_RUN(quota_unknown);
 	TEST_END();
 }
