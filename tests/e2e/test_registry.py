@@ -88,4 +88,20 @@ with Daemon() as d:
         history = d.client.get("/v1/models/digits/aliases/champion/history?sort=created_at").json["items"]
         equal([h["version"] for h in history], [1, 2, 1, 2, 1])
         equal(history[-1]["reason"], "back")
+
+    with case("a job that completes is registered and deployed if it is good enough, and the deployment is served"):
+        def after(**on_complete):
+            return d.wait_job(d.submit(**spec, train={"epochs": 1, "batch": 50, "seed": 5}, on_complete=on_complete)["id"])["on_complete"]
+
+        now = after(**{"if": "val_acc_aom >= 0", "register": {"model": "digits", "alias": "champion"}, "deploy": {"name": "fresh", "mode": "dom"}})
+        equal((now["state"], now["version"], now["deployment"]), ("done", 3, "fresh"))
+        equal(d.client.get("/v1/models/digits/versions/3").json["checkpoint"], now["checkpoint_id"])
+        moved(d, "reader", 6)                          # it follows the alias
+        fresh = d.wait_deployment("fresh")
+        equal((fresh["checkpoint"], fresh["mode"]), (now["checkpoint_id"], "dom"))
+        check(logits(d.client, "fresh", 0)[1] != logits(d.client, "reader", 0)[1], "the two modes of one checkpoint")
+        now = after(**{"if": "val_acc_aom > 1.5", "register": {"model": "digits", "alias": "champion"}})
+        equal((now["state"], now["version"]), ("skipped", None))
+        check("not > 1.5" in now["why"], now)
+        equal(d.client.get("/v1/models/digits").json["latest_version"], 3)
 finish()
