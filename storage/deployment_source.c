@@ -134,26 +134,14 @@ enum wasd_status storage_deployment_source(struct storage *s, const struct stora
 enum wasd_status storage_deployment_followers(struct storage *s, const char *job, struct storage_names *out,
                                               struct wasd_err *err)
 {
-	struct storage_names l = {0};
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(c,
 	                          "SELECT name FROM deployments WHERE json_extract(" ACTIVE_SOURCE
 	                          ",'$.job')=?1 AND NOT deleted ORDER BY id",
 	                          &st, err, "t", job);
-	while (q_row(c, q, &st, err)) {
-		char **one = array_push((void **)&l.items, &l.n, sizeof *one);
-		if (!one || !(*one = wasd_strdup(q_text(q, 0)))) {
-			st = wasd_fail(err, WASD_ENOMEM, "no memory");
-			break;
-		}
-	}
-	q_end(c, q);
+	st = q_names(c, q, st, out, err);
 	read_end(s, c);
-	if (st)
-		storage_names_done(&l);
-	else
-		*out = l;
 	return st;
 }
 

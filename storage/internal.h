@@ -312,4 +312,11 @@ static inline int64_t ts_or_now(int64_t ts)
 	return ts ? ts : wasd_now_ms();
 }
 
+/* ---- names.c ---- */
+
+/* Reads the first column of a query into out and ends the query. st: the status of q_begin. On failure out is
+ * untouched. */
+enum wasd_status q_names(struct conn *c, sqlite3_stmt *q, enum wasd_status st, struct storage_names *out,
+                         struct wasd_err *err);
+
 #endif

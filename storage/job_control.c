@@ -31,22 +31,12 @@ bool storage_job_paused_for_room(const struct storage_job *j)
 
 enum wasd_status storage_job_without_room(struct storage *s, struct storage_names *out, struct wasd_err *err)
 {
-	struct storage_names l = {0};
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(c, "SELECT id FROM jobs WHERE state='paused' AND reason IN (?1,?2) ORDER BY id", &st, err,
 	                          "tt", STORAGE_DISK_LOW, STORAGE_QUOTA_FULL);
-	while (q_row(c, q, &st, err)) {
-		char **one = array_push((void **)&l.items, &l.n, sizeof *one);
-		if (!one || !(*one = wasd_strdup(q_text(q, 0))))
-			st = wasd_fail(err, WASD_ENOMEM, "no memory");
-	}
-	q_end(c, q);
+	st = q_names(c, q, st, out, err);
 	read_end(s, c);
-	if (st)
-		storage_names_done(&l);
-	else
-		*out = l;
 	return st;
 }
 

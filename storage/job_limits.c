@@ -27,24 +27,14 @@ enum wasd_status storage_job_ran(struct storage *s, const char *job, int64_t *ms
 
 enum wasd_status storage_job_overdue(struct storage *s, struct storage_names *out, struct wasd_err *err)
 {
-	struct storage_names l = {0};
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(c,
 	                          "SELECT j.id FROM jobs j WHERE " TOO_LATE " UNION SELECT j.id FROM jobs j WHERE " TOO_LONG
 	                          " ORDER BY 1",
 	                          &st, err, "i", wasd_now_ms());
-	while (q_row(c, q, &st, err)) {
-		char **one = array_push((void **)&l.items, &l.n, sizeof *one);
-		if (!one || !(*one = wasd_strdup(q_text(q, 0))))
-			st = wasd_fail(err, WASD_ENOMEM, "no memory");
-	}
-	q_end(c, q);
+	st = q_names(c, q, st, out, err);
 	read_end(s, c);
-	if (st)
-		storage_names_done(&l);
-	else
-		*out = l;
 	return st;
 }
 

@@ -54,14 +54,6 @@ void storage_alias_move_list_done(struct storage_alias_move_list *l)
 	*l = (struct storage_alias_move_list){0};
 }
 
-void storage_names_done(struct storage_names *l)
-{
-	for (size_t i = 0; i < l->n; i++)
-		wasd_free(l->items[i]);
-	wasd_free(l->items);
-	*l = (struct storage_names){0};
-}
-
 /* ---- reads ---- */
 
 enum wasd_status storage_model_get(struct storage *s, const char *name, struct storage_model *out, struct wasd_err *err)
@@ -465,20 +457,13 @@ static enum wasd_status followers(struct conn *c, const struct alias_args *a, co
                                   struct storage_names *out, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
+	storage_names_done(out); /* the transaction may run twice */
 	sqlite3_stmt *q = q_begin(c,
 	                          "SELECT name FROM deployments WHERE json_extract(" ACTIVE_SOURCE
 	                          ",'$.model')=?1 AND json_extract(" ACTIVE_SOURCE
 	                          ",'$.alias')=?2 AND coalesce(wanted,checkpoint)<>?3 AND NOT deleted ORDER BY id",
 	                          &st, err, "ttt", a->model, a->alias, checkpoint);
-	while (q_row(c, q, &st, err)) {
-		char **one = array_push((void **)&out->items, &out->n, sizeof *one);
-		if (!one || !(*one = wasd_strdup(q_text(q, 0)))) {
-			st = wasd_fail(err, WASD_ENOMEM, "no memory");
-			break;
-		}
-	}
-	q_end(c, q);
-	return st;
+	return q_names(c, q, st, out, err);
 }
 
 static enum wasd_status put_move(struct storage *s, const struct alias_args *a, int64_t previous, struct wasd_err *err)

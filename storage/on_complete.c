@@ -276,14 +276,10 @@ static enum wasd_status take_tx(struct storage *s, void *ctx, struct wasd_err *e
 {
 	struct storage_names *l = ctx;
 	struct conn *c = tx_conn(s);
+	storage_names_done(l); /* the transaction may run twice */
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(c, "SELECT name FROM deployment_loads ORDER BY name", &st, err, "");
-	while (q_row(c, q, &st, err)) {
-		char **one = array_push((void **)&l->items, &l->n, sizeof *one);
-		if (!one || !(*one = wasd_strdup(q_text(q, 0))))
-			st = wasd_fail(err, WASD_ENOMEM, "no memory");
-	}
-	q_end(c, q);
+	st = q_names(c, q, st, l, err);
 	return st ? st : q_run(c, "DELETE FROM deployment_loads", err, "");
 }
 
