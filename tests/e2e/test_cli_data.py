@@ -129,7 +129,7 @@ with Daemon() as d:
             rate = float(next(line.split()[4] for line in lines if line.startswith("reader")))
         check(lines[0].startswith("wasd ") and " 0 of 1 workers busy, " in lines[0], lines[0])
         rows = {r.split()[0]: r.split() for r in lines[1:] if r}
-        equal(rows["first"][1:3] + rows["first"][5:], ["completed", "2/2"] + [f"{100 * a['metrics_latest'][f'val_acc_{m}']:.1f}" for m in ("aom", "dom")])
+        equal(rows["first"][1:3] + rows["first"][5:], ["completed", "2/2"] + [f"{100 * a['metrics_latest'][f'val_acc_{m}']:.1f}" for m in ("aom", "dom")] + ["-", "-"], "with no process")
         equal(rows["reader"][1:4], ["ready", "aom", "1"])
         check(float(rows["reader"][5]) > 0, rows["reader"])
         seen = json.loads(wasd("top", "--json")[0])
