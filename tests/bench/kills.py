@@ -441,7 +441,8 @@ class Data(Actor):
                     self.found((kind, name), state)
             elif kind == "backup":
                 said = subprocess.run([os.path.join(BUILD, "wasd"), "fsck", "--data", name, "--json"], capture_output=True, text=True)
-                equal((said.returncode, json.loads(said.stdout)["found"]), (0, []), name)
+                # Bytes of a checkpoint whose row was not committed yet may be in it; a daemon that starts there removes them.
+                equal((said.returncode, [f for f in json.loads(said.stdout)["found"] if f["kind"] != "leftover"]), (0, []), name)
                 shutil.rmtree(name)                                                    # one is enough to look at
                 del self.allowed[kind, name]
 
