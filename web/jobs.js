@@ -45,7 +45,10 @@ function phase({ phase: name, phase_done: done, phase_total: total }) {
 }
 export function progress(job) {
   const p = job.progress ?? {}, live = job.state === 'running';
-  if (job.state === 'completed') return { part: 1, words: p.epochs ? `${p.epochs} ${p.epochs === 1 ? 'epoch' : 'epochs'}` : '' };
+  if (job.state === 'completed') {
+    const all = p.epochs ? `${p.epochs} ${p.epochs === 1 ? 'epoch' : 'epochs'}` : '';
+    return p.epoch < p.epochs ? { part: p.epoch / p.epochs, words: `${p.epoch} of ${all}` } : { part: 1, words: all };    // stopped early, or pruned
+  }
   if (!p.epochs) return { part: 0, words: job.state === 'queued' ? 'waiting for a worker' : terminal(job) ? '' : (live && phase(p)) || 'starting' };
   const part = Math.min(1, (p.epoch - 1 + (trained.test(p.phase) ? 1 : p.steps ? p.step / p.steps : 0)) / p.epochs);
   return { part, words: [`epoch ${p.epoch} of ${p.epochs}`, live && phase(p), live && p.eta_s > 0 && `${duration(p.eta_s)} left`].filter(Boolean).join(' · ') };

@@ -68,7 +68,7 @@ export function createSweeps({ refresh }) {
     const root = el('details', { class: 'sweep', ontoggle: () => load() }, el('summary', {}, name, badge, counts),
       el('div', { class: 'do' }, el('span', { class: 'buttons' }, pause, resume, stop, gone)), el('figure', {}, caption, box), region);
     const show = keyed(body, trialRow), format = shown(first.search);
-    const chart = createChart(box, { title: first.search.metric, format, tick: (v) => (first.search.metric.includes('acc') ? `${Number((100 * v).toFixed(1))}` : String(Number(v.toPrecision(2)))),
+    const chart = createChart(box, { title: first.search.metric, format, tick: (v) => (first.search.metric.includes('acc') ? `${Number((100 * v).toFixed(1))} %` : String(Number(v.toPrecision(2)))),
       series: colors.map((color, i) => ({ name: String(i), label: `rank ${i + 1}`, color })) });
 
     async function load() {

@@ -527,7 +527,7 @@ def sweep_view(d, b, eyes):
     with case("page: a sweep opens to its ranked trials and their curves"):
         spec = {"dataset": "few", "model": {"arch": "lenet"}, "was": False, "train": {"epochs": 2}}
         space = {"/train/optimizer/lr": {"values": [0.001, 0.05, 0.2]}}
-        sweep = d.client.post("/v1/sweeps", {"name": "rates", "template": spec, "space": space, "search": {"method": "grid"}}).json["id"]
+        sweep = d.client.post("/v1/sweeps", {"name": "rates", "template": spec, "space": space, "search": {"method": "asha", "divisor": 3, "max_trials": 3}}).json["id"]
         w = d.client.get(f"/v1/sweeps/{sweep}").json
         while w["state"] == "running":
             w = d.client.get(f"/v1/sweeps/{sweep}?wait=60s").json
@@ -538,6 +538,9 @@ def sweep_view(d, b, eyes):
         b.wait("return document.querySelectorAll('#sweeps tbody tr').length === 3 && document.querySelector('#sweeps .plot')?.dataset.rows === '2'", "its trials and curves")
         equal(b.run("return [...document.querySelectorAll('#sweeps tbody th')].map((n) => n.textContent)"), [f"trial {t['trial']}" for t in w["trials"]])
         equal(b.run("return document.querySelector('#sweeps tbody a').hash"), "#" + w["trials"][0]["job"])
+        words = {w["trials"][0]["job"]: "2 epochs", **{t["job"]: "1 of 2 epochs" for t in w["trials"][1:]}}       # two were pruned after the first
+        for job, text in words.items():
+            equal(b.run(f"return [...document.querySelectorAll('#jobs tr')].find((r) => r.querySelector('a')?.hash === '#{job}').querySelector('.progress').textContent"), text)
         eyes.look("sweep")
         b.click("#sweeps [aria-label='Delete rates']")
         answer(b, "Delete the sweep rates?")
