@@ -39,26 +39,13 @@ static enum wasd_status find_interrupted(struct conn *c, struct storage_recovere
 	return st;
 }
 
-/* Is it pausing or cancelling because its sweep is? */
-static enum wasd_status for_sweep(struct conn *c, const char *job, bool *yes, struct wasd_err *err)
-{
-	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c,
-	                          "SELECT 1 FROM jobs WHERE id=?1 AND state IN ('pausing','cancelling') AND reason='sweep'",
-	                          &st, err, "t", job);
-	*yes = q_row(c, q, &st, err);
-	q_end(c, q);
-	return st;
-}
-
 /* A pause for lack of room stays one, which ends by itself. */
 static enum wasd_status put_back(struct storage *s, const struct storage_recovered *r, struct wasd_err *err)
 {
 	struct storage_job j = {0};
-	bool sweeps = false;
 	enum wasd_status st = storage_job_get(s, r->job, &j, err);
-	if (!st)
-		st = for_sweep(tx_conn(s), r->job, &sweeps, err);
+	bool sweeps = !st && j.reason && !strcmp(j.reason, "sweep") &&
+	              (!strcmp(j.state, "pausing") || !strcmp(j.state, "cancelling"));
 	struct storage_move m = {.to = r->to,
 	                         .reason = sweeps                     ? "sweep" :
 	                                   strcmp(r->to, "cancelled") ? "interrupted" :
