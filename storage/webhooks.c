@@ -201,6 +201,25 @@ enum wasd_status storage_webhook_delete(struct storage *s, const char *id, const
 
 /* ---- deliveries ---- */
 
+/* Adds the row and removes those beyond HISTORY. */
+static enum wasd_status put_delivery(struct conn *c, const struct storage_delivered *d, struct wasd_err *err)
+{
+	char id[32];
+	wasd_ulid("whd_", id);
+	enum wasd_status st =
+		q_run(c,
+	          "INSERT INTO deliveries(id,webhook,seq,type,attempt,state,status,error,ms,at)"
+	          " SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?9,?10 FROM webhooks WHERE id=?2", /* it may be deleted */
+	          err, "ttititztii", id, d->webhook, d->seq, d->type, d->attempt, d->state, d->status, d->error, d->ms,
+	          wasd_now_ms());
+	if (!st)
+		st = q_run(c,
+		           "DELETE FROM deliveries WHERE webhook=?1 AND id<=(SELECT id FROM deliveries WHERE webhook=?1"
+		           " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+		           err, "ti", d->webhook, (int64_t)HISTORY);
+	return st;
+}
+
 static enum wasd_status moved_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	const struct storage_delivered *d = ctx;
@@ -213,19 +232,7 @@ static enum wasd_status moved_tx(struct storage *s, void *ctx, struct wasd_err *
 		d->updated_at);
 	if (st || !d->state)
 		return st; /* only the cursor moves */
-	char id[32];
-	wasd_ulid("whd_", id);
-	st = q_run(c,
-	           "INSERT INTO deliveries(id,webhook,seq,type,attempt,state,status,error,ms,at)"
-	           " SELECT ?1,?2,?3,?4,?5,?6,?7,?8,?9,?10 FROM webhooks WHERE id=?2", /* it may be deleted */
-	           err, "ttititztii", id, d->webhook, d->seq, d->type, d->attempt, d->state, d->status, d->error, d->ms,
-	           wasd_now_ms());
-	if (!st)
-		st = q_run(c,
-		           "DELETE FROM deliveries WHERE webhook=?1 AND id<=(SELECT id FROM deliveries WHERE webhook=?1"
-		           " ORDER BY id DESC LIMIT 1 OFFSET ?2)",
-		           err, "ti", d->webhook, (int64_t)HISTORY);
-	return st;
+	return put_delivery(c, d, err);
 }
 
 enum wasd_status storage_webhook_delivered(struct storage *s, const struct storage_delivered *d, struct wasd_err *err)
@@ -241,15 +248,9 @@ struct tested_args {
 static enum wasd_status tested_tx(struct storage *s, void *ctx, struct wasd_err *err)
 {
 	const struct tested_args *a = ctx;
-	const struct storage_delivered *d = a->d;
-	char id[32], object[60];
-	wasd_ulid("whd_", id);
-	sqlite3_snprintf(sizeof object, object, "webhook/%s", d->webhook);
-	enum wasd_status st = q_run(tx_conn(s),
-	                            "INSERT INTO deliveries(id,webhook,seq,type,attempt,state,status,error,ms,at)"
-	                            " SELECT ?1,?2,0,?3,1,?4,?5,?6,?7,?8 FROM webhooks WHERE id=?2",
-	                            err, "ttttztii", id, d->webhook, d->type, d->state, d->status, d->error, d->ms,
-	                            wasd_now_ms());
+	char object[60];
+	sqlite3_snprintf(sizeof object, object, "webhook/%s", a->d->webhook);
+	enum wasd_status st = put_delivery(tx_conn(s), a->d, err);
 	struct audit_in in = {.actor = a->actor, .action = "webhook.test", .object = object};
 	return st ? st : audit_put(s, &in, NULL, err);
 }

@@ -220,6 +220,25 @@ static void test_history(void)
 	end_store(s);
 }
 
+/* Tests count as deliveries, and of them as many are kept. */
+static void test_history_of_tests(void)
+{
+	struct storage *s = fresh_store();
+	struct storage_webhook w = make_hook(s);
+	struct storage_delivery_list l = {0};
+	for (int i = 1; i <= 105; i++) {
+		struct storage_delivered d =
+			{.webhook = w.id, .type = "webhook.test", .state = "delivered", .status = 200, .attempt = 1, .ms = i};
+		OK(storage_webhook_tested(s, &d, "me", &err));
+	}
+	OK(storage_delivery_list(s, w.id, (struct storage_page){.limit = 500}, &l, &err));
+	CHECK_INT((int64_t)l.n, 100);
+	CHECK(!l.items[0].seq && l.items[0].attempt == 1 && l.items[0].ms == 105 && l.items[l.n - 1].ms == 6);
+	storage_delivery_list_done(&l);
+	storage_webhook_done(&w);
+	end_store(s);
+}
+
 int main(void)
 {
 	TEST_RUN(test_events_wait);
@@ -227,5 +246,6 @@ int main(void)
 	TEST_RUN(test_update_during_request);
 	TEST_RUN(test_audit);
 	TEST_RUN(test_history);
+	TEST_RUN(test_history_of_tests);
 	TEST_END();
 }
