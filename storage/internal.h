@@ -167,6 +167,13 @@ enum wasd_status audit_change(struct storage *s, struct audit_in in, bool is_new
                               struct wasd_err *err);
 
 /* ---- jobs.c ---- */
+/* What a client calls a request, so that it can repeat it; the kind keeps the keys of different requests apart. */
+struct idem {
+	const char *owner, *kind, *key, *digest; /* owner and digest may be NULL */
+};
+/* Inside a transaction: what the request made before, or "". WASD_EEXIST: the key was used for another request. */
+enum wasd_status idem_find(struct storage *s, const struct idem *k, char id[40], struct wasd_err *err);
+enum wasd_status idem_put(struct storage *s, const struct idem *k, const char *id, int64_t now, struct wasd_err *err);
 /* Inside a transaction: makes a job. */
 enum wasd_status job_create(struct storage *s, const struct storage_job_in *in, struct storage_job *out,
                             struct wasd_err *err);

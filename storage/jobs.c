@@ -168,23 +168,27 @@ struct create_args {
 	bool existing;
 };
 
-/* The answer that this key received before, if any. */
-static enum wasd_status known_key(struct storage *s, struct create_args *a, struct wasd_err *err)
+enum wasd_status idem_find(struct storage *s, const struct idem *k, char id[40], struct wasd_err *err)
 {
-	const struct storage_job_in *in = a->in;
 	struct conn *c = tx_conn(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT request_digest,response FROM idempotency WHERE owner=?1 AND key=?2", &st, err,
-	                          "tt", in->created_by ? in->created_by : "", in->idempotency_key);
+	id[0] = 0;
+	sqlite3_stmt *q = q_begin(c, "SELECT request_digest,response FROM idempotency WHERE owner=?1 AND key=?2||?3", &st,
+	                          err, "ttt", k->owner ? k->owner : "", k->kind, k->key);
 	if (q_row(c, q, &st, err)) {
-		a->existing = true;
-		if (strcmp(q_text(q, 0), in->request_digest ? in->request_digest : ""))
-			st = wasd_fail(err, WASD_EEXIST, "idempotency key %s was used for another request", in->idempotency_key);
-		else
-			st = job_get(c, q_text(q, 1), a->out, err);
+		sqlite3_snprintf(40, id, "%s", q_text(q, 1));
+		if (strcmp(q_text(q, 0), k->digest ? k->digest : ""))
+			st = wasd_fail(err, WASD_EEXIST, "idempotency key %s was used for another request", k->key);
 	}
 	q_end(c, q);
 	return st;
+}
+
+enum wasd_status idem_put(struct storage *s, const struct idem *k, const char *id, int64_t now, struct wasd_err *err)
+{
+	return q_run(tx_conn(s),
+	             "INSERT INTO idempotency(owner,key,request_digest,response,created_at) VALUES(?1,?2||?3,?4,?5,?6)",
+	             err, "ttttti", k->owner ? k->owner : "", k->kind, k->key, k->digest ? k->digest : "", id, now);
 }
 
 static enum wasd_status find_dataset(struct storage *s, const struct storage_job_in *in, struct storage_dataset *d,
@@ -308,15 +312,15 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 {
 	struct create_args *a = ctx;
 	const struct storage_job_in *in = a->in;
-	enum wasd_status st = WASD_OK;
-	if (in->idempotency_key && ((st = known_key(s, a, err)) || a->existing))
-		return st;
+	const struct idem key = {in->created_by, "", in->idempotency_key, in->request_digest};
+	char id[40] = "";
+	enum wasd_status st = key.key ? idem_find(s, &key, id, err) : WASD_OK;
+	a->existing = id[0] != 0;
+	if (st || a->existing)
+		return st ? st : job_get(tx_conn(s), id, a->out, err);
 	st = job_create(s, in, a->out, err);
-	if (!st && in->idempotency_key)
-		st = q_run(tx_conn(s),
-		           "INSERT INTO idempotency(owner,key,request_digest,response,created_at) VALUES(?1,?2,?3,?4,?5)", err,
-		           "tttti", in->created_by ? in->created_by : "", in->idempotency_key,
-		           in->request_digest ? in->request_digest : "", a->out->id, wasd_now_ms());
+	if (!st && key.key)
+		st = idem_put(s, &key, a->out->id, wasd_now_ms(), err);
 	return st;
 }
 

@@ -208,26 +208,7 @@ struct create_args {
 	const struct storage_sweep_in *in;
 	struct storage_sweep *out;
 	bool existing;
-	char key[220];
 };
-
-static enum wasd_status known_key(struct storage *s, struct create_args *a, struct wasd_err *err)
-{
-	const struct storage_sweep_in *in = a->in;
-	struct conn *c = tx_conn(s);
-	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT request_digest,response FROM idempotency WHERE owner=?1 AND key=?2", &st, err,
-	                          "tt", in->created_by ? in->created_by : "", a->key);
-	if (q_row(c, q, &st, err)) {
-		a->existing = true;
-		if (strcmp(q_text(q, 0), in->request_digest))
-			st = wasd_fail(err, WASD_EEXIST, "idempotency key %s was used for another request", in->idempotency_key);
-		else
-			st = sweep_row(c, q_text(q, 1), a->out, err);
-	}
-	q_end(c, q);
-	return st;
-}
 
 static enum wasd_status put_rows(struct storage *s, const struct storage_sweep_in *in, const char *id, int64_t now,
                                  struct wasd_err *err)
@@ -248,18 +229,19 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 {
 	struct create_args *a = ctx;
 	const struct storage_sweep_in *in = a->in;
-	char id[32];
+	/* Keys have no blank, so that no job's key is the same. */
+	const struct idem key = {in->created_by, "sweep ", in->idempotency_key, in->request_digest};
+	char id[40] = "";
 	int64_t now = wasd_now_ms();
-	enum wasd_status st = WASD_OK;
-	if (in->idempotency_key && ((st = known_key(s, a, err)) || a->existing))
-		return st;
+	enum wasd_status st = key.key ? idem_find(s, &key, id, err) : WASD_OK;
+	a->existing = id[0] != 0;
+	if (st || a->existing)
+		return st ? st : sweep_row(tx_conn(s), id, a->out, err);
 	wasd_ulid("swp_", id);
 	if ((st = storage_space(s, 0, err)) || (st = put_rows(s, in, id, now, err)))
 		return st;
-	if (in->idempotency_key)
-		st = q_run(tx_conn(s),
-		           "INSERT INTO idempotency(owner,key,request_digest,response,created_at) VALUES(?1,?2,?3,?4,?5)", err,
-		           "tttti", in->created_by ? in->created_by : "", a->key, in->request_digest, id, now);
+	if (key.key)
+		st = idem_put(s, &key, id, now, err);
 	if (!st)
 		st = event_put(s, "sweeps", "sweep.state", id,
 		               make_object("sssi", "id", id, "from", NULL, "to", "running", "at", now), err);
@@ -273,9 +255,7 @@ enum wasd_status storage_sweep_create(struct storage *s, const struct storage_sw
                                       bool *existing, struct wasd_err *err)
 {
 	struct storage_sweep row = {0};
-	struct create_args a = {in, &row, false, ""};
-	/* Keys have no blank, so that no job's key is the same. */
-	sqlite3_snprintf(sizeof a.key, a.key, "sweep %s", in->idempotency_key ? in->idempotency_key : "");
+	struct create_args a = {in, &row, false};
 	enum wasd_status st = write_op(s, create_tx, &a, err);
 	if (st) {
 		storage_sweep_done(&row); /* filled if the COMMIT failed */

@@ -479,6 +479,9 @@ static void test_failures(void)
 	storage_sweep_done(&again);
 	in.request_digest = "other";
 	FAILS(storage_sweep_create(s, &in, &again, &existing, &err), WASD_EEXIST);
+	in.request_digest = NULL;
+	FAILS(storage_sweep_create(s, &in, &again, &existing, &err), WASD_EEXIST);
+	CHECK_STR(err.msg, "idempotency key k was used for another request");
 	steps(s, none);
 	job_of(s, &w, 1, id);
 	OK(move(s, id, "failed"));
