@@ -2,7 +2,6 @@
  * a second; the end of one without a worker is decided here, so that it happens also to jobs that are held or paused,
  * and to those whose time has passed while no daemon ran. */
 #include "internal.h"
-#include <string.h>
 
 /* The running time of a job j, in milliseconds. */
 #define RAN \
@@ -39,16 +38,16 @@ enum wasd_status storage_job_overdue(struct storage *s, struct storage_names *ou
 }
 
 /* Which of its limits is over; NULL: none. */
-static const char *limit_over(struct storage *s, const struct storage_job *j, enum wasd_status *st,
-                              struct wasd_err *err)
+static const char *limit_over(struct storage *s, const char *job, enum wasd_status *st, struct wasd_err *err)
 {
-	int64_t ran = 0;
-	if (j->deadline && j->deadline <= wasd_now_ms())
-		return STORAGE_DEADLINE_OVER;
-	if (!j->max_wall_s || (strcmp(j->state, "queued") && strcmp(j->state, "retry_wait")))
-		return NULL;
-	*st = storage_job_ran(s, j->id, &ran, err);
-	return !*st && ran >= j->max_wall_s * 1000 ? STORAGE_WALL_OVER : NULL;
+	const char *over = NULL;
+	struct conn *c = tx_conn(s);
+	sqlite3_stmt *q = q_begin(c, "SELECT " TOO_LATE "," TOO_LONG " FROM jobs j WHERE j.id=?2", st, err, "it",
+	                          wasd_now_ms(), job);
+	if (q_row(c, q, st, err))
+		over = sqlite3_column_int(q, 0) ? STORAGE_DEADLINE_OVER : sqlite3_column_int(q, 1) ? STORAGE_WALL_OVER : NULL;
+	q_end(c, q);
+	return *st ? NULL : over;
 }
 
 static enum wasd_status expire_tx(struct storage *s, void *ctx, struct wasd_err *err)
@@ -57,7 +56,7 @@ static enum wasd_status expire_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct storage_job j = {0};
 	enum wasd_status st = storage_job_get(s, id, &j, err);
 	bool worker = !st && storage_job_active(j.state) && !j.trained;
-	const char *why = st || worker || storage_job_terminal(j.state) ? NULL : limit_over(s, &j, &st, err);
+	const char *why = st || worker ? NULL : limit_over(s, id, &st, err);
 	struct storage_move m = {.to = "failed", .reason = "deadline_exceeded", .message = why};
 	if (!st && !why)
 		st = wasd_fail_at(err, WASD_ESTATE, j.state, "job %s is %s and within its limits, or has a worker", id,
