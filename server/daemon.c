@@ -157,7 +157,7 @@ static void events_stored(void *ctx, int64_t last_seq)
 	(void)last_seq;
 	if (d->hub)
 		hub_poke(d->hub);
-	webhooks_poke(atomic_load(&d->hooks));
+	webhooks_event(atomic_load(&d->hooks));
 }
 
 static void dataset_ready(void *ctx)

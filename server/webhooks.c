@@ -50,6 +50,7 @@ struct webhooks {
 	bool running;
 	_Atomic bool stopping;
 	_Atomic bool testing; /* a thread of the API waits for a receiver */
+	_Atomic bool any;     /* there may be an active hook: only then do events wake the thread */
 	/* used only by the thread */
 	struct post *posts;
 	struct seen seen[STORAGE_WEBHOOKS_MAX]; /* in the order of the list of hooks */
@@ -331,6 +332,11 @@ static int64_t begin(struct webhooks *w)
 		return held / 1000 + 1;
 	if (storage_webhook_list(w->cfg.db, &l, NULL) != WASD_OK)
 		return AGAIN_MS;
+	/* Before events are read, so that one that is not read wakes the thread. */
+	bool any = false;
+	for (size_t i = 0; i < l.n; i++)
+		any = any || l.items[i].active;
+	atomic_store(&w->any, any);
 	for (size_t i = 0; i < l.n; i++) {
 		struct storage_webhook *h = &l.items[i];
 		cJSON *list = NULL;
@@ -373,10 +379,19 @@ static void *webhooks_main(void *arg)
 
 /* ---- other threads ---- */
 
+void webhooks_event(struct webhooks *w)
+{
+	if (w && atomic_load(&w->any))
+		curl_multi_wakeup(w->multi);
+}
+
+/* The list that the thread may be reading can be older than the change: it reads it again. */
 void webhooks_poke(struct webhooks *w)
 {
-	if (w)
-		curl_multi_wakeup(w->multi);
+	if (!w)
+		return;
+	atomic_store(&w->any, true);
+	curl_multi_wakeup(w->multi);
 }
 
 enum wasd_status webhooks_create(const struct webhooks_config *cfg, struct webhooks **out, struct wasd_err *err)
@@ -385,6 +400,7 @@ enum wasd_status webhooks_create(const struct webhooks_config *cfg, struct webho
 	if (!w)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the webhooks");
 	w->cfg = *cfg;
+	atomic_init(&w->any, true);
 	int rc = curl_global_init(CURL_GLOBAL_DEFAULT) || !(w->multi = curl_multi_init()) ?
 	             ENOMEM :
 	             pthread_create(&w->thread, NULL, webhooks_main, w);

@@ -14,7 +14,8 @@ struct webhooks_config {
 };
 
 enum wasd_status webhooks_create(const struct webhooks_config *cfg, struct webhooks **out, struct wasd_err *err);
-void webhooks_poke(struct webhooks *w); /* there are new events, or a hook has changed; any thread; NULL is fine */
+void webhooks_event(struct webhooks *w); /* there are new events; any thread; NULL is fine */
+void webhooks_poke(struct webhooks *w);  /* a hook has changed; any thread; NULL is fine */
 /* Ends the thread; what is being sent is sent again after the next start. NULL is fine. */
 void webhooks_stop(struct webhooks *w);
 void webhooks_destroy(struct webhooks *w);

@@ -11,11 +11,14 @@
 
 static _Atomic int rows; /* of events that were read */
 static sem_t reads;
+static _Atomic int lists; /* of the hooks that were read */
 
 static int on_trace(unsigned type, void *ctx, void *stmt, void *ns)
 {
 	(void)ctx, (void)ns;
 	const char *sql = sqlite3_sql(stmt);
+	if (sql && type == SQLITE_TRACE_PROFILE && strstr(sql, "FROM webhooks ORDER BY id"))
+		atomic_fetch_add(&lists, 1);
 	if (!sql || !strstr(sql, "FROM events WHERE seq>"))
 		return 0;
 	if (type == SQLITE_TRACE_ROW)
@@ -58,7 +61,7 @@ static void unwanted_events_are_read_once(void)
 	bool all = await_read();
 	for (int i = 0; i < EVENTS && all; i++) {
 		OK(storage_event_add(s, "system", "system.test", "x", "{}", NULL, &err));
-		webhooks_poke(w);
+		webhooks_event(w);
 		all = await_read();
 	}
 	while (all && atomic_load(&rows) < EVENTS)
@@ -75,8 +78,54 @@ static void unwanted_events_are_read_once(void)
 	sqlite3_reset_auto_extension();
 }
 
+static void pause_ms(int ms)
+{
+	nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000l}, NULL);
+}
+
+/* No event wakes the thread while no hook is active; one that becomes active gets the events that follow. */
+static void events_without_a_hook(void)
+{
+	struct webhooks *w = NULL;
+	struct storage_webhook h = {0};
+	struct storage_webhook_in in = {.url = "http://127.0.0.1:9/",
+	                                .events = "[\"job.state\"]",
+	                                .secret = "12345678",
+	                                .actor = "me",
+	                                .active = 0};
+	sem_init(&reads, 0, 0);
+	sqlite3_auto_extension((void (*)(void))watch);
+	struct storage *s = fresh_store();
+	OK(storage_webhook_create(s, &in, &h, &err));
+	atomic_store(&lists, 0);
+	const struct webhooks_config cfg = {.db = s, .timeout_ms = 1000, .retry_ms = 1000};
+	OK(webhooks_create(&cfg, &w, &err));
+	for (int i = 0; i < 12000 && !atomic_load(&lists); i++)
+		pause_ms(10);
+	pause_ms(100); /* it has seen that none is active */
+	for (int i = 0; i < 20; i++) {
+		OK(storage_event_add(s, "system", "system.test", "x", "{}", NULL, &err));
+		webhooks_event(w);
+		pause_ms(5);
+	}
+	CHECK_INT(atomic_load(&lists), 1);
+	storage_webhook_done(&h);
+	in.active = 1;
+	OK(storage_webhook_create(s, &in, &h, &err));
+	webhooks_poke(w);
+	CHECK(await_read());
+	OK(storage_event_add(s, "system", "system.test", "x", "{}", NULL, &err));
+	webhooks_event(w);
+	CHECK(await_read());
+	webhooks_destroy(w);
+	storage_webhook_done(&h);
+	end_store(s);
+	sqlite3_reset_auto_extension();
+}
+
 int main(void)
 {
 	TEST_RUN(unwanted_events_are_read_once);
+	TEST_RUN(events_without_a_hook);
 	TEST_END();
 }
