@@ -416,8 +416,8 @@ enum wasd_status ckpt_insert_tx(struct storage *s, void *ctx, struct wasd_err *e
 	struct conn *c = tx_conn(s);
 	double score = NAN;
 	int64_t ts = ts_or_now(in->ts);
-	uint64_t used = 0;
-	enum wasd_status st = quota_used(s, &used, err);
+	uint64_t rows = 0;
+	enum wasd_status st = quota_rows(s, &rows, err);
 	if (!st && in->job)
 		st = epoch_put(s, in->job, in->attempt, in->epoch, in->step, ts, in->metrics, in->n_metrics, in->progress, err);
 	if (!st && in->job)
@@ -434,7 +434,7 @@ enum wasd_status ckpt_insert_tx(struct storage *s, void *ctx, struct wasd_err *e
 		(int64_t)in->bytes, in->sha256, in->reason ? in->reason : "epoch", ts);
 	wasd_free(metrics);
 	if (st || !in->job)
-		return st ? st : quota_check(s, used, err);
+		return st ? st : quota_check(s, rows, err);
 	st = q_run(c, "UPDATE jobs SET retries=0 WHERE id=?1", err, "t", in->job);
 	struct storage_ckpt k = {.id = (char *)(uintptr_t)a->id,
 	                         .job = (char *)(uintptr_t)in->job,
@@ -447,5 +447,5 @@ enum wasd_status ckpt_insert_tx(struct storage *s, void *ctx, struct wasd_err *e
 		st = put_event(s, &k, err);
 	if (!st)
 		st = ckpt_retention(s, in->job, err);
-	return st ? st : quota_check(s, used, err); /* after retention has made what room it may */
+	return st ? st : quota_check(s, rows, err); /* after retention has made what room it may */
 }

@@ -104,9 +104,17 @@ void ballast_restore(struct storage *s)
 
 /* ---- quota ---- */
 
-enum wasd_status quota_used(struct storage *s, uint64_t *out, struct wasd_err *err)
+static uint64_t in_folders(struct storage *s)
 {
 	static const char *const folders[] = {"datasets", "blobs", "exports", "staging", "backups"};
+	uint64_t sum = 0;
+	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
+		sum += (uint64_t)measure_folder(s, folders[i]).bytes;
+	return sum;
+}
+
+enum wasd_status quota_rows(struct storage *s, uint64_t *out, struct wasd_err *err)
+{
 	int64_t stored = 0, pages = 0, unused = 0;
 	*out = 0;
 	if (!s->opts.quota_bytes)
@@ -120,12 +128,17 @@ enum wasd_status quota_used(struct storage *s, uint64_t *out, struct wasd_err *e
 		st = conn_int(c, "PRAGMA page_count", &pages, err);
 	if (!st)
 		st = conn_int(c, "PRAGMA freelist_count", &unused, err);
-	uint64_t sum = (uint64_t)(stored + (pages - unused) * c->page_size);
-	read_end(s, c);
-	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-		sum += (uint64_t)measure_folder(s, folders[i]).bytes;
 	if (!st)
-		*out = sum;
+		*out = (uint64_t)(stored + (pages - unused) * c->page_size);
+	read_end(s, c);
+	return st;
+}
+
+enum wasd_status quota_used(struct storage *s, uint64_t *out, struct wasd_err *err)
+{
+	enum wasd_status st = quota_rows(s, out, err);
+	if (!st && s->opts.quota_bytes)
+		*out += in_folders(s);
 	return st;
 }
 
@@ -141,14 +154,17 @@ static enum wasd_status over_quota(const struct storage *s, uint64_t used, uint6
 enum wasd_status quota_check(struct storage *s, uint64_t before, struct wasd_err *err)
 {
 	uint64_t now;
-	enum wasd_status st = quota_used(s, &now, err);
-	if (st || !s->opts.quota_bytes || now <= s->opts.quota_bytes || now <= before)
+	enum wasd_status st = quota_rows(s, &now, err);
+	if (st || !s->opts.quota_bytes || now <= before)
 		return st;
+	const uint64_t files = in_folders(s);
+	if (now + files <= s->opts.quota_bytes)
+		return WASD_OK;
 	pthread_mutex_lock(&s->disk.lock);
 	s->disk.over = true;
 	s->disk.growth = now - before;
 	pthread_mutex_unlock(&s->disk.lock);
-	return over_quota(s, before, now - before, err);
+	return over_quota(s, before + files, now - before, err);
 }
 
 /* ---- the state of the disk ---- */

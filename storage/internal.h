@@ -145,7 +145,10 @@ void ballast_restore(struct storage *s);
 enum wasd_status ckpt_space(struct storage *s, uint64_t bytes, struct wasd_err *err);
 /* Bytes that count against the quota; 0 without one. */
 enum wasd_status quota_used(struct storage *s, uint64_t *out, struct wasd_err *err);
-/* WASD_EFULL if the transaction under way, which began with `before` used bytes, exceeds the quota. */
+/* Those of them that are not in files; reads no folder. */
+enum wasd_status quota_rows(struct storage *s, uint64_t *out, struct wasd_err *err);
+/* WASD_EFULL if the transaction under way, which adds no files and began with quota_rows `before`, exceeds the quota.
+ */
 enum wasd_status quota_check(struct storage *s, uint64_t before, struct wasd_err *err);
 
 /* ---- events.c ---- */
