@@ -70,10 +70,10 @@ static void add_checkpoints(struct api_ctx *c, struct dry_run *d)
 	const cJSON *keep = wasd_json_get(wasd_json_get(d->answer, "checkpoint"), "keep");
 	double each = number(d->sizes, NULL, "checkpoint_bytes"), epochs = number(d->sizes, NULL, "epochs"),
 		   kept = number(keep, NULL, "best") + number(keep, NULL, "latest");
-	struct storage_health h;
-	storage_health(c->db, &h);
+	struct storage_disk disk;
+	storage_disk(c->db, &disk);
 	kept = kept > epochs ? epochs : kept;
-	double room = (double)(h.disk_free > h.low_water ? h.disk_free - h.low_water : 0);
+	double room = (double)(disk.free > disk.low_water ? disk.free - disk.low_water : 0);
 	cJSON *j = cJSON_CreateObject();
 	api_add_num(j, "bytes", each);
 	api_add_num(j, "kept", kept);

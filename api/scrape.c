@@ -58,10 +58,12 @@ static void set_process(struct metrics *m)
 static void set_storage(struct api_ctx *c)
 {
 	struct storage_health h;
+	struct storage_disk d;
 	storage_health(c->db, &h);
+	storage_disk(c->db, &d);
 	metric_set(c->metrics, METRIC_CHECKPOINT_BYTES, (double)h.ckpt_bytes, NULL);
-	metric_set(c->metrics, METRIC_DISK_FREE, (double)h.disk_free, NULL);
-	metric_set(c->metrics, METRIC_DISK_LOW, h.disk_low, NULL);
+	metric_set(c->metrics, METRIC_DISK_FREE, (double)d.free, NULL);
+	metric_set(c->metrics, METRIC_DISK_LOW, d.low, NULL);
 	metric_set_histogram(c->metrics, METRIC_COMMIT, h.commit_hist, (double)h.commit_us / 1e6, NULL);
 }
 

@@ -37,13 +37,15 @@ enum api_result api_audit_list(struct api_ctx *c, const struct api_request *q, s
 static cJSON *storage_json(struct api_ctx *c)
 {
 	struct storage_health h;
+	struct storage_disk d;
 	cJSON *j = cJSON_CreateObject();
 	storage_health(c->db, &h);
+	storage_disk(c->db, &d);
 	api_add_take(j, "failed", cJSON_CreateBool(h.failed));
 	api_add_str(j, "message", h.message[0] ? h.message : NULL);
-	api_add_take(j, "disk_low", cJSON_CreateBool(h.disk_low));
-	api_add_int(j, "disk_free_bytes", (int64_t)h.disk_free);
-	api_add_int(j, "low_water_bytes", (int64_t)h.low_water);
+	api_add_take(j, "disk_low", cJSON_CreateBool(d.low));
+	api_add_int(j, "disk_free_bytes", (int64_t)d.free);
+	api_add_int(j, "low_water_bytes", (int64_t)d.low_water);
 	api_add_int(j, "db_bytes", (int64_t)h.db_bytes);
 	api_add_int(j, "wal_bytes", (int64_t)h.wal_bytes);
 	api_add_int(j, "checkpoint_bytes", (int64_t)h.ckpt_bytes);

@@ -344,11 +344,6 @@ void storage_health(struct storage *s, struct storage_health *out)
 	h = s->stats;
 	pthread_mutex_unlock(&s->stats_lock);
 	h.failed = atomic_load(&s->failed);
-	h.low_water = s->opts.low_water_bytes;
-	struct storage_disk d;
-	storage_disk(s, &d);
-	h.disk_low = d.low;
-	h.disk_free = d.free;
 	h.db_bytes = file_bytes(s->main_path, "");
 	h.wal_bytes = file_bytes(s->main_path, "-wal");
 	h.ckpt_bytes = file_bytes(s->ckpt_path, "");

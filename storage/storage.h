@@ -52,8 +52,6 @@ void storage_close(struct storage *s);
 struct storage_health {
 	bool failed;       /* an I/O error has stopped all writes: exit for a restart */
 	char message[256]; /* of the failure or of the last refused write, else "" */
-	bool disk_low;
-	uint64_t disk_free, low_water;
 	uint64_t db_bytes, wal_bytes, ckpt_bytes;
 	uint64_t commits, commit_us;                  /* number and total duration of the commits so far */
 	uint64_t commit_hist[STORAGE_COMMIT_BUCKETS]; /* not cumulative */
