@@ -142,12 +142,12 @@ enum wasd_status quota_used(struct storage *s, uint64_t *out, struct wasd_err *e
 	return st;
 }
 
-static enum wasd_status over_quota(const struct storage *s, uint64_t used, uint64_t more, struct wasd_err *err)
+static enum wasd_status over_quota(uint64_t quota, uint64_t used, uint64_t more, struct wasd_err *err)
 {
 	return wasd_fail_at(err, WASD_EFULL, STORAGE_QUOTA_FULL,
 	                    "%llu of the %llu MiB of quota_mb are used, and %llu MiB more are needed: delete jobs, "
 	                    "checkpoints, data sets or backups, or raise quota_mb",
-	                    (unsigned long long)(used >> 20), (unsigned long long)(s->opts.quota_bytes >> 20),
+	                    (unsigned long long)(used >> 20), (unsigned long long)(quota >> 20),
 	                    (unsigned long long)((more + MIB - 1) >> 20));
 }
 
@@ -164,7 +164,7 @@ enum wasd_status quota_check(struct storage *s, uint64_t before, struct wasd_err
 	s->disk.over = true;
 	s->disk.growth = now - before;
 	pthread_mutex_unlock(&s->disk.lock);
-	return over_quota(s, before + files, now - before, err);
+	return over_quota(s->opts.quota_bytes, before + files, now - before, err);
 }
 
 /* ---- the state of the disk ---- */
@@ -221,7 +221,7 @@ static void look_at_quota(struct storage *s, struct storage_disk *d, bool known)
 		k->over = false, k->growth = 0;
 	if (!d->quota || d->low || (!k->over && d->used < d->quota))
 		return;
-	over_quota(s, d->used, k->growth, &why);
+	over_quota(d->quota, d->used, k->growth, &why);
 	d->low = true;
 	d->reason = STORAGE_QUOTA_FULL;
 	snprintf(d->message, sizeof d->message, "%s", why.msg);
@@ -263,19 +263,24 @@ void storage_disk_watch(struct storage *s, struct storage_disk *out, bool *chang
 
 /* ---- asking for room ---- */
 
+enum wasd_status storage_disk_space(const struct storage_disk *d, uint64_t need, struct wasd_err *err)
+{
+	if (d->low)
+		return wasd_fail_at(err, WASD_EFULL, d->reason, "%s", d->message);
+	if (d->free - d->low_water < need)
+		return wasd_fail_at(err, WASD_EFULL, STORAGE_DISK_LOW,
+		                    "%llu MiB are needed, %llu MiB are free and %llu MiB of them must stay free: delete jobs, "
+		                    "checkpoints, data sets or other files",
+		                    (unsigned long long)((need + MIB - 1) >> 20), (unsigned long long)(d->free >> 20),
+		                    (unsigned long long)(d->low_water >> 20));
+	return d->quota && d->used + need > d->quota ? over_quota(d->quota, d->used, need, err) : WASD_OK;
+}
+
 enum wasd_status storage_space(struct storage *s, uint64_t need, struct wasd_err *err)
 {
 	struct storage_disk d;
 	storage_disk(s, &d);
-	if (d.low)
-		return wasd_fail_at(err, WASD_EFULL, d.reason, "%s", d.message);
-	if (d.free - d.low_water < need)
-		return wasd_fail_at(err, WASD_EFULL, STORAGE_DISK_LOW,
-		                    "%llu MiB are needed, %llu MiB are free and %llu MiB of them must stay free: delete jobs, "
-		                    "checkpoints, data sets or other files",
-		                    (unsigned long long)((need + MIB - 1) >> 20), (unsigned long long)(d.free >> 20),
-		                    (unsigned long long)(d.low_water >> 20));
-	return d.quota && d.used + need > d.quota ? over_quota(s, d.used, need, err) : WASD_OK;
+	return storage_disk_space(&d, need, err);
 }
 
 enum wasd_status ckpt_space(struct storage *s, uint64_t bytes, struct wasd_err *err)

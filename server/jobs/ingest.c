@@ -338,14 +338,23 @@ static const struct task_kind upload_kind = {
 	.ended = upload_ended,
 };
 
+static bool may_start(const struct ingest *g)
+{
+	return g->waiting && g->n_running < g->cfg.at_once && !g->stopping;
+}
+
 static void start_waiting(struct ingest *g)
 {
 	struct upload **at = &g->waiting;
-	while (*at && g->n_running < g->cfg.at_once && !g->stopping) {
+	struct storage_disk room;
+	if (!may_start(g))
+		return;
+	storage_disk(g->cfg.db, &room);
+	while (*at && may_start(g)) {
 		struct upload *u = *at;
 		struct wasd_err err = {0};
 		const uint64_t need = wasd_mono_us() < u->again_us ? u->need : 0;
-		if (storage_space(g->cfg.db, need, &err) == WASD_EFULL) {
+		if (storage_disk_space(&room, need, &err) == WASD_EFULL) {
 			say_waiting(u, &err);
 			at = &u->next;
 			continue;
