@@ -10,18 +10,29 @@
 #define TOO_LONG \
 	"j.state IN ('queued','retry_wait') AND j.max_wall_s>0 AND j.attempt>j.wall_from AND " RAN ">=j.max_wall_s*1000"
 
-enum wasd_status storage_job_ran(struct storage *s, const char *job, int64_t *ms, struct wasd_err *err)
+static enum wasd_status number_of(struct storage *s, const char *sql, const char *job, int64_t *out,
+                                  struct wasd_err *err)
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT " RAN " FROM jobs j WHERE j.id=?1", &st, err, "t", job);
+	sqlite3_stmt *q = q_begin(c, sql, &st, err, "t", job);
 	if (q_row(c, q, &st, err))
-		*ms = sqlite3_column_int64(q, 0);
+		*out = sqlite3_column_int64(q, 0);
 	else if (!st)
 		st = wasd_fail(err, WASD_ENOTFOUND, "no job %s", job);
 	q_end(c, q);
 	read_end(s, c);
 	return st;
+}
+
+enum wasd_status storage_job_ran(struct storage *s, const char *job, int64_t *ms, struct wasd_err *err)
+{
+	return number_of(s, "SELECT " RAN " FROM jobs j WHERE j.id=?1", job, ms, err);
+}
+
+enum wasd_status storage_job_max_wall(struct storage *s, const char *job, int64_t *seconds, struct wasd_err *err)
+{
+	return number_of(s, "SELECT max_wall_s FROM jobs WHERE id=?1", job, seconds, err);
 }
 
 enum wasd_status storage_job_overdue(struct storage *s, struct storage_names *out, struct wasd_err *err)

@@ -527,6 +527,8 @@ enum wasd_status storage_attempt_start(struct storage *s, const char *job, int64
                                        struct wasd_err *err);
 /* Running time, in milliseconds, of the job's attempts that have ended since its last retry on request. */
 enum wasd_status storage_job_ran(struct storage *s, const char *job, int64_t *ms, struct wasd_err *err);
+/* What it may run; 0: no limit. */
+enum wasd_status storage_job_max_wall(struct storage *s, const char *job, int64_t *seconds, struct wasd_err *err);
 /* starting -> running once the worker has said hello. */
 enum wasd_status storage_attempt_running(struct storage *s, const char *job, int64_t number, int64_t pid,
                                          const char *build, struct wasd_err *err);

@@ -250,12 +250,11 @@ void attempt_stop(struct attempt *a, enum attempt_stop why)
 
 void attempt_limit_time(struct attempt *a)
 {
-	struct storage_job job = {0};
-	if (!a->number || storage_job_get(a->jobs->cfg.db, a->id, &job, NULL) != WASD_OK)
+	int64_t max_s;
+	if (!a->number || storage_job_max_wall(a->jobs->cfg.db, a->id, &max_s, NULL) != WASD_OK)
 		return;
-	int64_t left_ms = job.max_wall_s * 1000 - a->ran_ms;
-	task_limit_time(&a->task, !job.max_wall_s ? 0 : left_ms > 0 ? left_ms * 1000 : 1);
-	storage_job_done(&job);
+	int64_t left_ms = max_s * 1000 - a->ran_ms;
+	task_limit_time(&a->task, !max_s ? 0 : left_ms > 0 ? left_ms * 1000 : 1);
 }
 
 void attempt_tick(struct attempt *a)
