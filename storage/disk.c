@@ -182,11 +182,6 @@ void disk_refused(struct storage *s, uint64_t bytes)
 	pthread_mutex_unlock(&s->disk.lock);
 }
 
-void storage_disk_refused(struct storage *s, uint64_t bytes)
-{
-	disk_refused(s, bytes);
-}
-
 /* Free space from which the disk is not low any more. Under disk.lock. */
 static uint64_t enough(const struct storage *s)
 {

@@ -81,8 +81,6 @@ void storage_disk_watch(struct storage *s, struct storage_disk *out, bool *chang
 /* Is there room for `need` more bytes of new work? WASD_EFULL with the numbers; err->pointer is the reason. */
 enum wasd_status storage_space(struct storage *s, uint64_t need, struct wasd_err *err);
 enum wasd_status storage_disk_space(const struct storage_disk *d, uint64_t need, struct wasd_err *err);
-/* Tells that a write of so many bytes outside of the store found no room. */
-void storage_disk_refused(struct storage *s, uint64_t bytes);
 
 /* ---- transactions ------------------------------------------------------------------------ */
 

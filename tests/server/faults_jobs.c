@@ -1,6 +1,8 @@
 /* Training attempts and ingest with a misbehaving engine. */
 #include "faults.h"
 
+#include "../../storage/internal.h"
+
 static const struct {
 	const char *fault, *state, *reason, *in_exit_reason, *in_tail;
 	size_t points;
@@ -334,7 +336,7 @@ static void held_without_room(void)
 	start(1);
 	submit("deaf", 0, "", id);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "running", 3000)}[0]);
-	storage_disk_refused(db, 1ull << 60);
+	disk_refused(db, 1ull << 60);
 	storage_job_done(&(struct storage_job[]){wait_state(id, "pausing", 3000)}[0]);
 	CHECK_INT(change(id, API_JOB_HOLD), WASD_OK);
 	struct storage_job j = wait_state(id, "pausing", 3000);
