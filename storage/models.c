@@ -379,8 +379,8 @@ static enum wasd_status version_tx(struct storage *s, void *ctx, struct wasd_err
 		st = storage_ckpt_get(s, in->checkpoint, &k, err);
 	if (!st && k.corrupt)
 		st = wasd_fail(err, WASD_ECORRUPT, "checkpoint %s is corrupt", in->checkpoint);
-	char *lineage = st || in->lineage ? NULL : lineage_of(s, &k);
-	if (!st && !lineage && !in->lineage)
+	char *lineage = st ? NULL : lineage_of(s, &k);
+	if (!st && !lineage)
 		st = wasd_fail(err, WASD_ENOMEM, "no memory");
 	if (!st)
 		st = q_run(c, "UPDATE models SET latest=?2, updated_at=?3 WHERE name=?1", err, "tii", in->model, a->version,
@@ -392,8 +392,7 @@ static enum wasd_status version_tx(struct storage *s, void *ctx, struct wasd_err
 			err,
 			"ttittt"
 			"ti",
-			id, in->model, a->version, in->checkpoint, lineage ? lineage : in->lineage, in->note ? in->note : "",
-			in->actor, now);
+			id, in->model, a->version, in->checkpoint, lineage, in->note ? in->note : "", in->actor, now);
 	wasd_free(lineage);
 	storage_ckpt_done(&k);
 	return st ? st :

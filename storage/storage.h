@@ -1034,7 +1034,6 @@ enum wasd_status storage_model_delete(struct storage *s, const char *name, const
 
 struct storage_version_in {
 	const char *model, *checkpoint, *note, *actor; /* note may be NULL */
-	const char *lineage;                           /* JSON; NULL: where the checkpoint comes from */
 };
 /* The checkpoint is kept as long as the version is. WASD_ENOTFOUND: model or checkpoint. */
 enum wasd_status storage_version_add(struct storage *s, const struct storage_version_in *in, int64_t *version,

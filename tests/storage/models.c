@@ -1,6 +1,7 @@
 /* The registry: version numbers, aliases with their history, the deployments that follow an alias, and what the
  * references keep from being deleted. */
 #include "util.h"
+#include <string.h>
 
 static char job[40], ck[3][32];
 
@@ -17,10 +18,7 @@ static struct storage *store_with_ckpts(void)
 
 static int64_t add_version(struct storage *s, const char *ckpt)
 {
-	struct storage_version_in in = {.model = "digits",
-	                                .checkpoint = ckpt,
-	                                .lineage = "{\"arch\":\"lenet\"}",
-	                                .actor = "me"};
+	struct storage_version_in in = {.model = "digits", .checkpoint = ckpt, .actor = "me"};
 	int64_t n = 0;
 	OK(storage_version_add(s, &in, &n, &err));
 	return n;
@@ -84,10 +82,14 @@ static void versions(void)
 	OK(storage_model_create(s, "digits", NULL, "me", &err));
 	CHECK_INT(add_version(s, ck[2]), 4);
 	OK(storage_version_get(s, "digits", 4, &v, &err));
-	CHECK(!strcmp(v.checkpoint, ck[2]) && !strcmp(v.lineage, "{\"arch\":\"lenet\"}") && !strcmp(v.created_by, "me"));
+	CHECK(!strcmp(v.checkpoint, ck[2]) && !strcmp(v.created_by, "me"));
+	OK(storage_ckpt_get(s, ck[2], &k, &err));
+	CHECK_MSG(strstr(v.lineage, k.sha256) && strstr(v.lineage, job) && strstr(v.lineage, "\"job_name\":\"m\""), "%s",
+	          v.lineage);
+	storage_ckpt_done(&k);
 	storage_version_done(&v);
-	FAILS(storage_version_add(s, &(struct storage_version_in){.model = "none", .checkpoint = ck[2], .lineage = "{}"},
-	                          &(int64_t){0}, &err),
+	FAILS(storage_version_add(s, &(struct storage_version_in){.model = "none", .checkpoint = ck[2]}, &(int64_t){0},
+	                          &err),
 	      WASD_ENOTFOUND);
 	OK(storage_ckpt_delete(s, ck[0], "me", &err)); /* its version is gone */
 	end_store(s);
