@@ -188,7 +188,7 @@ enum api_result api_sweeps_get(struct api_ctx *c, const struct api_request *q, s
 	const char *until = ends[0], *have = api_header(q, "if-none-match");
 	if (!api_query_wait(q, r, &wait) || !api_query_choice(q, r, "until", ends, &until) || !find_sweep(c, q, r, &w))
 		return API_DONE;
-	bool again = !storage_sweep_ended(w.state);
+	bool again = !storage_job_terminal(w.state);
 	api_send_sweep(c, q, r, 200, &w);
 	const char *etag = api_response_header(r, "ETag");
 	if (!strcmp(until, "change")) /* any event of the sweep, or a difference from the client's ETag */
@@ -262,7 +262,7 @@ enum api_result api_sweeps_delete(struct api_ctx *c, const struct api_request *q
 		return API_DONE;
 	enum wasd_status st = storage_sweep_delete(c->db, w.id, !strcmp(jobs, "delete"), q->actor, &err);
 	if (st == WASD_ESTATE)
-		api_send_problem(q, r, storage_sweep_ended(w.state) ? "referenced" : "conflict", NULL, "%s", err.msg);
+		api_send_problem(q, r, storage_job_terminal(w.state) ? "referenced" : "conflict", NULL, "%s", err.msg);
 	else if (st)
 		api_send_error(q, r, &err);
 	else

@@ -234,7 +234,7 @@ struct storage_job_list {
 };
 void storage_job_list_done(struct storage_job_list *l);
 
-bool storage_job_terminal(const char *state);               /* completed, failed, cancelled */
+bool storage_job_terminal(const char *state);               /* completed, failed, cancelled; of a sweep too */
 bool storage_job_active(const char *state);                 /* a worker process exists or is being started */
 bool storage_job_move_ok(const char *from, const char *to); /* the table of legal moves */
 const char *const *storage_job_states(void);                /* NULL-terminated */
@@ -442,7 +442,6 @@ enum wasd_status storage_sweep_create(struct storage *s, const struct storage_sw
 enum wasd_status storage_sweep_get(struct storage *s, const char *id, struct storage_sweep *out, struct wasd_err *err);
 enum wasd_status storage_sweep_list(struct storage *s, const char *states, struct storage_page page,
                                     struct storage_sweep_list *out, struct wasd_err *err);
-bool storage_sweep_ended(const char *state);
 
 struct storage_trial {
 	int64_t number;

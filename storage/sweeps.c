@@ -38,11 +38,6 @@ void storage_trial_list_done(struct storage_trial_list *l)
 	*l = (struct storage_trial_list){0};
 }
 
-bool storage_sweep_ended(const char *state)
-{
-	return !strcmp(state, "completed") || !strcmp(state, "failed") || !strcmp(state, "cancelled");
-}
-
 enum wasd_status sweep_row(struct conn *c, const char *id, struct storage_sweep *out, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
@@ -179,7 +174,7 @@ enum wasd_status storage_trial_list(struct storage *s, const struct storage_swee
 enum wasd_status sweep_move(struct storage *s, const struct storage_sweep *w, const char *to, const char *reason,
                             const char *message, struct wasd_err *err)
 {
-	int64_t now = wasd_now_ms(), ended = storage_sweep_ended(to) ? now : 0;
+	int64_t now = wasd_now_ms(), ended = storage_job_terminal(to) ? now : 0;
 	enum wasd_status st =
 		q_run(tx_conn(s),
 	          "UPDATE sweeps SET state=?2, reason=?3, message=?4, finished_at=?5, updated_at=?6 WHERE id=?1", err,
@@ -351,7 +346,7 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 	struct delete_args *a = ctx;
 	struct storage_sweep w = {0};
 	enum wasd_status st = sweep_row(tx_conn(s), a->id, &w, err);
-	if (!st && !storage_sweep_ended(w.state))
+	if (!st && !storage_job_terminal(w.state))
 		st = wasd_fail_at(err, WASD_ESTATE, w.state, "sweep %s is %s; cancel it first", w.id, w.state);
 	if (!st && a->with_jobs)
 		st = delete_jobs(s, a, &w, err);
