@@ -3,14 +3,16 @@
 #include "log.h"
 
 #include <math.h>
-#include <sys/statvfs.h>
 
 enum { SAMPLED = 3 };
 
-static double disk_free(const char *dir)
+/* At the last look of room_watch. */
+static double disk_free(struct sched *j)
 {
-	struct statvfs v;
-	return statvfs(dir, &v) ? NAN : (double)v.f_bavail * (double)v.f_frsize;
+	pthread_mutex_lock(&j->lock);
+	const struct storage_disk room = j->room;
+	pthread_mutex_unlock(&j->lock);
+	return !room.low_water || room.free == UINT64_MAX ? NAN : (double)room.free;
 }
 
 /* The epoch and the step of the run, which progress counts within the epoch. False: this attempt has not told one. */
@@ -55,7 +57,7 @@ void attempt_sample(struct attempt *a)
 	const struct storage_metric m[SAMPLED] = {
 		{"cpu_percent", 100 * cpu_s / seconds},
 		{"rss_bytes", (double)used.rss_bytes},
-		{"disk_free_bytes", disk_free(a->jobs->data_dir)},
+		{"disk_free_bytes", disk_free(a->jobs)},
 	};
 	s.m = m;
 	show(a, m);
