@@ -149,8 +149,7 @@ static void made_secret(char out[49])
 {
 	unsigned char raw[24];
 	wasd_random_bytes(raw, sizeof raw);
-	for (size_t i = 0; i < sizeof raw; i++)
-		snprintf(out + 2 * i, 3, "%02x", raw[i]);
+	wasd_hex(raw, sizeof raw, out);
 }
 
 enum api_result api_webhooks_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)

@@ -104,8 +104,7 @@ static bool sign(struct post *p, const char *secret)
 		wasd_buf_done(&text);
 		return false;
 	}
-	for (size_t i = 0; i < sizeof mac; i++)
-		snprintf(hex + 2 * i, 3, "%02x", mac[i]);
+	wasd_hex(mac, sizeof mac, hex);
 	bool ok = header(p, "X-Wasd-Timestamp: %lld", now) && header(p, "X-Wasd-Signature-256: sha256=%s", hex);
 	wasd_buf_done(&text);
 	return ok;

@@ -9,13 +9,13 @@ struct wasd_sha256 {
 	bool ended;
 };
 
-static void to_hex(const unsigned char d[32], char hex[WASD_SHA256_HEX])
+void wasd_hex(const unsigned char *p, size_t n, char *out)
 {
-	for (int i = 0; i < 32; i++) {
-		hex[2 * i] = "0123456789abcdef"[d[i] >> 4];
-		hex[2 * i + 1] = "0123456789abcdef"[d[i] & 15];
+	for (size_t i = 0; i < n; i++) {
+		out[2 * i] = "0123456789abcdef"[p[i] >> 4];
+		out[2 * i + 1] = "0123456789abcdef"[p[i] & 15];
 	}
-	hex[64] = 0;
+	out[2 * n] = 0;
 }
 
 struct wasd_sha256 *wasd_sha256_create(void)
@@ -49,7 +49,7 @@ void wasd_sha256_hex(struct wasd_sha256 *h, char hex[WASD_SHA256_HEX])
 		gnutls_hash_output(h->hash, d);
 		h->ended = true;
 	}
-	to_hex(d, hex);
+	wasd_hex(d, sizeof d, hex);
 }
 
 void wasd_sha256_destroy(struct wasd_sha256 *h)
@@ -65,7 +65,7 @@ void wasd_sha256_of(const void *p, size_t n, char hex[WASD_SHA256_HEX])
 	unsigned char d[32];
 	if (gnutls_hash_fast(GNUTLS_DIG_SHA256, n ? p : "", n, d) < 0)
 		abort(); /* only a broken GnuTLS fails to provide SHA-256 */
-	to_hex(d, hex);
+	wasd_hex(d, sizeof d, hex);
 }
 
 /* CRC-32C, reflected polynomial 0x82F63B78, four bits at a time. */

@@ -131,8 +131,9 @@ void wasd_memfd_unmap(const void *p, size_t n);
 /* ---- digests, ids, time --------------------------------------------------------------- */
 
 #define WASD_SHA256_HEX 65
-struct wasd_sha256;                           /* streaming SHA-256 (GnuTLS) */
-struct wasd_sha256 *wasd_sha256_create(void); /* NULL: no memory */
+void wasd_hex(const unsigned char *p, size_t n, char *out); /* 2 * n lower-case digits and a NUL */
+struct wasd_sha256;                                         /* streaming SHA-256 (GnuTLS) */
+struct wasd_sha256 *wasd_sha256_create(void);               /* NULL: no memory */
 void wasd_sha256_update(struct wasd_sha256 *h, const void *p, size_t n);
 void wasd_sha256_hex(struct wasd_sha256 *h,
                      char hex[WASD_SHA256_HEX]); /* digest of the data so far; updates may follow */
