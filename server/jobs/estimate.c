@@ -77,8 +77,7 @@ static enum wasd_status sizes(struct estimates *g, const cJSON *spec, const char
 	return s;
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------
- */
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
 
 /* times: a copy goes to the one who waits; NULL: the measurement failed. */
 static void answer(struct waiter *w, const cJSON *times, const struct wasd_err *failed)
@@ -270,8 +269,7 @@ static void post(struct estimates *g)
 	g->posted = true;
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------------------
- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 /* The digest of what the times depend on. */
 static bool key_of(const cJSON *question, char key[WASD_SHA256_HEX])

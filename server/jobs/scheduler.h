@@ -40,7 +40,8 @@ enum wasd_status sched_cancel(struct sched *j, const char *id, bool kill, const 
                               struct wasd_err *err);
 enum wasd_status sched_change(struct sched *j, const char *id, enum api_job_change what,
                               const struct storage_request *r, struct wasd_err *err);
-/* {"progress","attempt","worker","queue"} of a running or waiting job; NULL for other jobs. Any thread. */
+/* {"progress","usage","attempt","threads"} of a running job, {"queue"} of a waiting one; NULL for other jobs. Any
+ * thread. */
 cJSON *sched_live(struct sched *j, const char *id);
 int64_t sched_threads(const struct sched *j, const cJSON *spec); /* compute threads of a job; any thread */
 cJSON *sched_workers(struct sched *j);                           /* {"total","busy","jobs":[...]}; any thread */

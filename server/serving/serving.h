@@ -30,8 +30,8 @@ void serve_profiles_changed(struct serving *s, const char *checkpoint);
 /* Completed jobs have made or changed deployments (storage_loads_take): loads them. Any thread, until serve_stop. */
 void serve_deployed(struct serving *s);
 /* A job has another checkpoint: updates the deployments that follow it. Any thread, until serve_stop. */
-bool serve_any(struct serving *s); /* whether a deployment exists; any thread */
 void serve_checkpoint_stored(struct serving *s, const char *job);
+bool serve_any(struct serving *s); /* whether a deployment exists; any thread */
 /* Stops loads and restarts, closes the process and ends the loading thread. Call before supervisor_stop. NULL is fine.
  */
 void serve_stop(struct serving *s);
