@@ -195,8 +195,9 @@ static bool add_worst(struct report *t, cJSON *o)
 	for (size_t i = 0; i < t->n_mistakes && i < WORST && ok; i++) {
 		const struct mistake *m = &t->mistakes[i];
 		ok = add_numbers(list,
-		                 (const double[]){(double)wasd_dataset_original(t->o->data, WASD_TRAIN, m->image), m->label,
-		                                  m->said, m->p},
+		                 (const double[]){(double)wasd_dataset_original(t->o->data, t->o->test ? WASD_TEST : WASD_TRAIN,
+		                                                                m->image),
+		                                  m->label, m->said, m->p},
 		                 4);
 	}
 	return ok;

@@ -8,9 +8,9 @@
 enum { CLASSES = 3, SIDE = 32, IMAGE = 3 * SIDE * SIDE };
 static const int images_of[CLASSES] = {60, 24, 4};
 static struct wasd_dataset *data, *glyphs;
-static char glyphs_path[96];
+static char glyphs_path[96], few_path[96];
 
-/* Glyphs of the first classes, in these numbers. */
+/* Glyphs of the first classes, in these numbers; those for tests from the last to the first. */
 static bool make_data(const char *path)
 {
 	struct wasd_dataset_writer *w = NULL;
@@ -20,7 +20,8 @@ static bool make_data(const char *path)
 		names[c] = wasd_dataset_class(glyphs, c);
 	bool ok = !wasd_dataset_writer_create(path, (struct wasd_shape){3, SIDE, SIDE}, names, CLASSES, "test", &w, NULL);
 	for (int split = WASD_TRAIN; split <= WASD_TEST; split++)
-		for (size_t i = 0; i < wasd_dataset_count(glyphs, split); i++) {
+		for (size_t k = 0, all = wasd_dataset_count(glyphs, split); k < all; k++) {
+			size_t i = split == WASD_TEST ? all - 1 - k : k;
 			int c = wasd_dataset_label(glyphs, split, i);
 			if (c < CLASSES && (split == WASD_TEST || n[c]++ < images_of[c]))
 				ok = ok && !wasd_dataset_writer_add(w, split, wasd_dataset_image(glyphs, split, i), c, NULL);
@@ -82,17 +83,23 @@ static void refused(void)
 
 /* ---- classes ---- */
 
-static struct wasd_dataset *selected(const char *classes, enum wasd_status want, const char *pointer)
+static struct wasd_dataset *selected_of(const char *path, const char *classes, enum wasd_status want,
+                                        const char *pointer)
 {
 	struct wasd_dataset *d = NULL;
 	struct wasd_err err = {0};
 	cJSON *list = cJSON_Parse(classes);
-	CHECK(!wasd_dataset_open(glyphs_path, &d, &err));
+	CHECK(!wasd_dataset_open(path, &d, &err));
 	CHECK_MSG(wasd_dataset_select(d, list, &err) == want, "%s: %s", classes, err.msg);
 	if (want)
 		CHECK_STR(err.pointer, pointer);
 	cJSON_Delete(list);
 	return d;
+}
+
+static struct wasd_dataset *selected(const char *classes, enum wasd_status want, const char *pointer)
+{
+	return selected_of(glyphs_path, classes, want, pointer);
 }
 
 /* Of every split the images of the chosen classes, in order, with the new labels; digest and moments are the whole's.
@@ -152,20 +159,22 @@ static bool go_on(void *ctx, int done, int of)
 	return true;
 }
 
-/* Its worst mistakes name images by their number in the whole data set. */
-static void check_report(const struct tiny_run *r, const struct wasd_dataset *d)
+/* Its worst mistakes name images by their number in the whole split; kept: the classes of the two labels. */
+static void check_report(const struct tiny_run *r, const struct wasd_dataset *d, const struct wasd_dataset *whole,
+                         enum wasd_split split, const int kept[2])
 {
-	static const int kept[] = {8, 3};
 	cJSON *j = NULL;
 	const cJSON *one;
 	struct wasd_err err = {0};
-	struct wasd_report_opts o = {.file = r->file, .len = r->len, .data = d, .go_on = go_on};
+	struct wasd_report_opts o = {.file = r->file, .len = r->len, .data = d, .test = split == WASD_TEST, .go_on = go_on};
 	CHECK_MSG(!wasd_report_make(&o, &j, &err), "%s", err.msg);
 	const cJSON *aom = wasd_json_get(wasd_json_get(j, "modes"), "aom"), *worst = wasd_json_get(aom, "worst");
 	CHECK(cJSON_GetArraySize(wasd_json_get(aom, "per_class")) == 2 && cJSON_IsArray(worst));
+	fprintf(stderr, "%s\n", cJSON_PrintUnformatted(worst));
 	cJSON_ArrayForEach(one, worst) {
 		int image = cJSON_GetArrayItem(one, 0)->valueint, label = cJSON_GetArrayItem(one, 1)->valueint;
-		CHECK_INT(wasd_dataset_label(glyphs, WASD_TRAIN, (size_t)image), kept[label]);
+		CHECK((size_t)image < wasd_dataset_count(whole, split));
+		CHECK_INT(wasd_dataset_label(whole, split, (size_t)image), kept[label]);
 	}
 	CHECK_MSG(cJSON_GetArraySize(worst) > 0, "a network of two steps makes no mistake");
 	cJSON_Delete(j);
@@ -192,13 +201,28 @@ static void run_on_classes(void)
 	      !strcmp(cJSON_GetArrayItem(c.class_names, 1)->valuestring, "3"));
 	CHECK(!wasd_dataset_open(glyphs_path, &again, &err) && !wasd_train_select_as(again, whole.file, whole.len, &err));
 	CHECK_INT(wasd_dataset_classes(again), 2);
-	check_report(&whole, again);
+	check_report(&whole, again, glyphs, WASD_TRAIN, (const int[]){8, 3});
 	checkpoint_done(&c);
 	wasd_dataset_close(d);
 	wasd_dataset_close(other);
 	wasd_dataset_close(again);
 	tiny_done(&whole);
 	tiny_done(&cut);
+}
+
+/* The test images of `few.wds` have another order of classes than its training images. */
+static void report_on_tests(void)
+{
+	struct wasd_dataset *d = selected_of(few_path, "[1,2]", WASD_OK, NULL);
+	struct tiny_run r = {0};
+	tiny_go(
+		&r,
+		"{\"model\":{\"arch\":\"lenet\"},\"data\":{\"classes\":[1,2],\"val_fraction\":0},\"train\":{\"epochs\":1,\"batch\":16}}",
+		d);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	check_report(&r, d, data, WASD_TEST, (const int[]){1, 2});
+	tiny_done(&r);
+	wasd_dataset_close(d);
 }
 
 /* ---- split ---- */
@@ -267,13 +291,12 @@ static void unbalanced_is_told(void)
 
 int main(void)
 {
-	char file[96];
 	struct wasd_err err = {0};
 	tiny_begin();
 	CHECK_MSG(!wasd_threads_init(2, &err), "%s", err.msg);
 	glyphs = tiny_glyphs("selection", 800, 60, SIDE, glyphs_path);
-	snprintf(file, sizeof file, "%s/few.wds", tiny_dir);
-	if (!make_data(file))
+	snprintf(few_path, sizeof few_path, "%s/few.wds", tiny_dir);
+	if (!make_data(few_path))
 		return 1;
 	TEST_RUN(balanced);
 	TEST_RUN(refused);
@@ -281,6 +304,7 @@ int main(void)
 	TEST_RUN(chosen_classes);
 	TEST_RUN(refused_classes);
 	TEST_RUN(run_on_classes);
+	TEST_RUN(report_on_tests);
 	TEST_RUN(split);
 	TEST_RUN(seed_of_the_split);
 	wasd_dataset_close(data);
