@@ -381,19 +381,11 @@ static enum wasd_status load_masters(const struct checkpoint *c, const struct wa
 }
 
 /* Packed bits are stored as bytes in one dimension; the writer adds them last, since their number is odd. */
-static size_t elements_of(const struct weight_state *t)
-{
-	size_t count = 1;
-	for (int d = 0; d < t->ndims; d++)
-		count *= t->dims[d];
-	return count;
-}
-
 static enum wasd_status load_bits(const struct wasd_st *st, const char *name, const struct weight_state *to,
                                   struct wasd_err *err)
 {
 	const struct wasd_st_tensor *t = wasd_st_find(st, name);
-	size_t n = elements_of(to), bytes = (n + 7) / 8;
+	size_t n = weight_state_elements(to), bytes = weight_state_bytes(to);
 	if (!t)
 		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: missing from the checkpoint", name);
 	if (t->dtype != WASD_U8 || t->count != bytes)
@@ -505,7 +497,7 @@ static void add_chain(struct wasd_st_writer *w, const struct wasd_graph *g, cons
 	for (int bits = 0; bits < 2; bits++)
 		for (int i = 0; chain_state(c, i, &own); i++) {
 			char name[NAME_MAX_LEN];
-			size_t bytes = (elements_of(&own.tensor) + 7) / 8;
+			size_t bytes = weight_state_bytes(&own.tensor);
 			own_name(name, own.of->name, own.tensor.name);
 			if (bits && own.tensor.bits)
 				wasd_st_writer_add(w, name, WASD_U8, 1, &bytes, own.tensor.bits);

@@ -32,19 +32,16 @@ static size_t linked(const struct wasd_trainer *t)
 	return n;
 }
 
-/* Without the text at the head of the file, some kilobytes. */
-static size_t checkpoint_bytes(const struct wasd_trainer *t)
+/* Without the text at the head of the file, some kilobytes. states: of the optimizer. */
+static size_t checkpoint_bytes(const struct wasd_trainer *t, size_t states)
 {
 	struct chain_state own;
-	size_t values = wasd_graph_param_count(t->graph) * (1 + optimizer_states(t)) + linked(t) +
+	size_t values = wasd_graph_param_count(t->graph) * (1 + states) + linked(t) +
 	                wasd_graph_stats_count(t->graph) * (size_t)(1 + t->n_modes);
-	for (int i = 0; chain_state(t->weights, i, &own); i++) {
-		size_t n = 1;
-		for (int d = 0; d < own.tensor.ndims; d++)
-			n *= own.tensor.dims[d];
-		values += n;
-	}
-	return values * sizeof(real);
+	size_t bytes = values * sizeof(real);
+	for (int i = 0; chain_state(t->weights, i, &own); i++)
+		bytes += weight_state_bytes(&own.tensor);
+	return bytes;
 }
 
 /* Epochs after which something is due that is due every `every` epochs and at the end. */
@@ -87,8 +84,9 @@ static cJSON *macs_json(const struct wasd_trainer *t)
 	return trainer_complete(j, t->n_modes);
 }
 
-/* Bytes by what they are for. The evaluation's plan exists beside that of training. */
-static enum wasd_status price(const struct wasd_trainer *t, const char *backend, cJSON **out, struct wasd_err *err)
+/* Bytes by what they are for. The evaluation's plan exists beside that of training. states: of the optimizer. */
+static enum wasd_status price(const struct wasd_trainer *t, const char *backend, size_t states, size_t checkpoint,
+                              cJSON **out, struct wasd_err *err)
 {
 	struct wasd_exec_opts o = {.batch = t->spec.batch,
 	                           .training = true,
@@ -110,12 +108,12 @@ static enum wasd_status price(const struct wasd_trainer *t, const char *backend,
 	cJSON *j = cJSON_CreateObject();
 	cJSON_AddNumberToObject(j, "parameters", (double)params * (linked(t) ? 2 : 1));
 	cJSON_AddNumberToObject(j, "gradients", (double)params);
-	cJSON_AddNumberToObject(j, "optimizer", (double)params * (double)optimizer_states(t));
+	cJSON_AddNumberToObject(j, "optimizer", (double)params * (double)states);
 	cJSON_AddNumberToObject(j, "activations", (double)train.activations);
 	cJSON_AddNumberToObject(j, "workspace", (double)train.workspace);
 	cJSON_AddNumberToObject(j, "evaluation", evaluation);
 	cJSON_AddNumberToObject(j, "batches", (double)(2 * loaders * batch));
-	cJSON_AddNumberToObject(j, "checkpoint", (double)checkpoint_bytes(t));
+	cJSON_AddNumberToObject(j, "checkpoint", (double)checkpoint);
 	cJSON_AddNumberToObject(j, "program", trainer_rss_bytes());
 	*out = trainer_complete(j, 9);
 	return *out ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "estimate");
@@ -123,12 +121,14 @@ static enum wasd_status price(const struct wasd_trainer *t, const char *backend,
 
 static enum wasd_status sizes(const struct wasd_trainer *t, const char *backend, cJSON **out, struct wasd_err *err)
 {
+	size_t states = optimizer_states(t), checkpoint = checkpoint_bytes(t, states);
 	cJSON *memory = NULL, *macs = macs_json(t), *images = images_json(t), *j = NULL;
-	enum wasd_status s = macs && images ? price(t, backend, &memory, err) : wasd_fail(err, WASD_ENOMEM, "estimate");
+	enum wasd_status s = macs && images ? price(t, backend, states, checkpoint, &memory, err) :
+	                                      wasd_fail(err, WASD_ENOMEM, "estimate");
 	if (!s) {
 		int batch = t->spec.batch;
 		j = wasd_message(NULL, "params:i macs:j memory:j images:j checkpoint_bytes:i epochs:i steps:i",
-		                 (int64_t)wasd_graph_param_count(t->graph), macs, memory, images, (int64_t)checkpoint_bytes(t),
+		                 (int64_t)wasd_graph_param_count(t->graph), macs, memory, images, (int64_t)checkpoint,
 		                 (int64_t)t->spec.epochs, (int64_t)((t->holdout.n_train + (size_t)batch - 1) / (size_t)batch));
 		*out = j;
 		return j ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "estimate");

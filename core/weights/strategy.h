@@ -65,6 +65,21 @@ struct weight_state {
 	uint8_t *bits; /* element 8 i + k is bit k of byte i; the bits after the last element are 0 */
 };
 
+static inline size_t weight_state_elements(const struct weight_state *t)
+{
+	size_t n = 1;
+	for (int d = 0; d < t->ndims; d++)
+		n *= t->dims[d];
+	return n;
+}
+
+/* In memory and in a file of this build. */
+static inline size_t weight_state_bytes(const struct weight_state *t)
+{
+	size_t n = weight_state_elements(t);
+	return t->bits ? (n + 7) / 8 : n * sizeof(real);
+}
+
 /* ---- a run between two steps ---------------------------------------------------------------------- */
 
 struct weight_block {

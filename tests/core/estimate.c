@@ -54,6 +54,7 @@ static void sizes_are_those_of_the_run(void)
 		"\"train\":{\"epochs\":3,\"batch\":33,\"optimizer\":{\"type\":\"adamw\"}},\"checkpoint\":{\"every\":2}}",
 		"{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":4,\"precision\":\"fp32-strict\"},\"data\":{\"limit\":9},"
 		"\"eval\":{\"modes\":[\"aom\"],\"test\":\"last\"}}",
+		"{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"magnitude\"}],\"train\":{\"epochs\":1,\"batch\":50}}",
 	};
 	static const char *const planned[] = {"parameters", "gradients",  "optimizer", "activations",
 	                                      "workspace",  "evaluation", NULL};
