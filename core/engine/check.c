@@ -129,10 +129,10 @@ enum wasd_status engine_measure(const cJSON *request, struct wasd_train_times *o
 	wasd_json_i64(request, "memory_mb", &mb);
 	engine_be_nice(request);
 	enum wasd_status s = engine_limit_memory(mb, err);
-	if (s || (s = wasd_threads_init(threads_of(request), err)) || (s = open_dataset(request, &data, err)))
-		return s;
-	o.data = data;
-	s = wasd_train_measure(&o, (int)wasd_spec_number(spec, "/train/batch"), budget_ms * 1000, out, err);
+	if (!s && !(s = wasd_threads_init(threads_of(request), err)) && !(s = open_dataset(request, &data, err))) {
+		o.data = data;
+		s = wasd_train_measure(&o, (int)wasd_spec_number(spec, "/train/batch"), budget_ms * 1000, out, err);
+	}
 	wasd_dataset_close(data);
 	return s;
 }
