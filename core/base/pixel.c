@@ -8,6 +8,12 @@
 
 const struct wasd_pixels wasd_pixels_half = {{0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}};
 
+void wasd_pixels_table(const struct wasd_pixels *p, int channel, real value[256])
+{
+	for (int v = 0; v < 256; v++)
+		value[v] = (real)wasd_pixel(p, channel, v);
+}
+
 bool wasd_pixels_are_half(const struct wasd_pixels *p)
 {
 	return !memcmp(p, &wasd_pixels_half, sizeof *p);

@@ -228,8 +228,8 @@ enum wasd_status wasd_loader_create(const struct wasd_loader_opts *o, struct was
 	l->shape = wasd_dataset_shape(o->data);
 	l->image = wasd_shape_count(l->shape);
 	l->batches = (uint32_t)((n + (size_t)o->batch - 1) / (size_t)o->batch);
-	for (int v = 0; v < 3 * 256; v++)
-		l->value[v / 256][v % 256] = (real)wasd_pixel(o->pixels ? o->pixels : &wasd_pixels_half, v / 256, v % 256);
+	for (int c = 0; c < 3; c++)
+		wasd_pixels_table(o->pixels ? o->pixels : &wasd_pixels_half, c, l->value[c]);
 	size_t most = (size_t)o->batch < n ? (size_t)o->batch : n; /* a batch larger than the set holds the whole set */
 	bool ok = (l->order = wasd_calloc(n, sizeof *l->order)) && wasd_mul_size(most, l->image, &per_batch);
 	for (int i = 0; ok && i <= o->prefetch; i++)

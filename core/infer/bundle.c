@@ -38,9 +38,12 @@ struct wasd_bundle {
 void wasd_normalise(const struct wasd_pixels *p, struct wasd_shape s, const uint8_t *px, real *x)
 {
 	size_t plane = (size_t)s.h * (size_t)s.w;
-	for (int c = 0; c < s.c; c++)
+	real value[256];
+	for (int c = 0; c < s.c; c++) {
+		wasd_pixels_table(p, c, value);
 		for (size_t i = 0; i < plane; i++)
-			*x++ = (real)wasd_pixel(p, c, *px++);
+			*x++ = value[*px++];
+	}
 }
 
 /* ---- folding ------------------------------------------------------------------------------------------------ */

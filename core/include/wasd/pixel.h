@@ -3,6 +3,7 @@
 #define WASD_PIXEL_H
 
 #include "wasd/json.h"
+#include "wasd/tensor.h"
 
 /* (v/255 - mean)/std for a pixel v from 0 to 255 (web/docs/inference.md#pixels). Channels are RGB, or grey. Recorded
  * with checkpoints and applied wherever pixels become numbers. */
@@ -16,6 +17,8 @@ static inline double wasd_pixel(const struct wasd_pixels *p, int channel, double
 	return (v / 255.0 - p->mean[channel]) / p->std[channel];
 }
 
+/* Of every pixel value of a channel. */
+void wasd_pixels_table(const struct wasd_pixels *p, int channel, real value[256]);
 bool wasd_pixels_are_half(const struct wasd_pixels *p);
 /* {"mean":[...],"std":[...]} of c channels; NULL: out of memory. */
 cJSON *wasd_pixels_to_json(const struct wasd_pixels *p, int c);
