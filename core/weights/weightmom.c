@@ -239,10 +239,13 @@ static bool event(void *self, const struct weight_run *r)
 	return died > 0;
 }
 
+/* After the last event nothing asks for the moment. */
 static void after_step(void *self, const struct weight_run *r)
 {
 	struct weightmom *m = self;
 	prune_mask(&m->masks, r->master);
+	if (m->sparsity == 0 || r->step > step_of(m, m->events, r->batches))
+		return;
 	m->from = m->score == VELOCITY ? momentum(r) : r->master;
 	prune_each(&m->masks, follow_piece, m);
 }
