@@ -2,6 +2,7 @@
  * (arXiv 2306.16993), of which only the abstract was read: the function and its defaults are our reading.
  * web/docs/strategies.md. a and b belong to a layer and are learned with the weights. */
 #include "weights/compander.h"
+#include "weights/layers.h"
 
 #include "base/fields.h"
 #include "weights/strategy.h"
@@ -249,8 +250,7 @@ static const struct wasd_field options[] = {
 	[LEARN] = {"learn", WASD_BOOL, "true", .summary = "a and b are learned with the weights"},
 	[INIT] = {"init", WASD_CHOICE, "\"inverse\"", .choices = inits,
               .summary = "the network's first weights are W, or V"},
-	{"layers", WASD_STR, "\"all\"", 1, 200,
-     .summary = "names or patterns with commas between them; with ! in front they are left out"},
+	LAYERS_OPTION,
 	{0},
 };
 

@@ -1,8 +1,6 @@
 /* weights/layers.c - a choice of layers as text. See layers.h. */
 #include "weights/layers.h"
 
-#include "wasd/spec.h"
-
 #include <stdio.h>
 #include <string.h>
 

@@ -4,8 +4,16 @@
 #define WEIGHTS_LAYERS_H
 
 #include "wasd/graph.h"
+#include "wasd/spec.h"
 
 #define LAYERS_TEXT 400 /* bytes of such a text */
+
+/* The row of a strategy's options. */
+#define LAYERS_OPTION \
+	{ \
+		"layers", WASD_STR, "\"all\"", 1, 200, \
+			.summary = "names or patterns with commas between them; with ! in front they are left out" \
+	}
 
 bool layers_take(const char *text, const char *layer);
 /* True for a node with a kernel or matrix, false for the scale of a normalisation. */

@@ -7,6 +7,7 @@
  *
  * Cascade weight shedding (after Azarian and Porikli, arXiv 2103.10629) is measured: living weights below 1e-3 of the
  * root mean square that those of their layer had at the last event are shed. */
+#include "weights/layers.h"
 #include "weights/prune.h"
 #include "weights/schedule.h"
 
@@ -21,7 +22,6 @@
 
 /* The options, in their order. */
 enum { SPARSITY, INITIAL, BEGIN, END, EVERY, POWER, SCOPE, CRITERION, RULE, COLLECT, RETRAIN, TO_EPOCH };
-enum scope { LAYER, GLOBAL };
 enum criterion { MAGNITUDE, RANDOM };
 enum retrain { NONE, FINETUNE, WEIGHTS, RATE };
 
@@ -33,9 +33,9 @@ struct kept {
 };
 
 struct magnitude {
-	struct prune masks;
+	struct prune masks; /* first: prune_resumed */
 	struct prune_schedule when;
-	enum scope scope;
+	enum prune_scope scope;
 	enum criterion criterion;
 	enum prune_rule rule;
 	enum retrain retrain;
@@ -93,7 +93,7 @@ static enum wasd_status read(struct magnitude *m, const struct weight_setup *s, 
 	const double *o = s->option;
 	char ptr[FIELDS_POINTER];
 	m->seed = s->seed;
-	m->scope = (enum scope)o[SCOPE];
+	m->scope = (enum prune_scope)o[SCOPE];
 	m->criterion = (enum criterion)o[CRITERION];
 	m->rule = (enum prune_rule)o[RULE];
 	m->retrain = (enum retrain)o[RETRAIN];
@@ -175,14 +175,6 @@ static bool state(void *self, int i, struct weight_state *out)
 	return true;
 }
 
-static enum wasd_status resumed(void *self, const real *master, struct wasd_err *err)
-{
-	(void)master;
-	(void)err;
-	prune_recount(&((struct magnitude *)self)->masks);
-	return WASD_OK;
-}
-
 /* ---- events --------------------------------------------------------------------------------------------- */
 
 static bool is_shed(const struct magnitude *m, int layer, size_t i)
@@ -216,7 +208,7 @@ static size_t prune_all(struct magnitude *m, double sparsity, uint64_t step)
 		wasd_rng_init(&r, m->seed, "prune", step, (uint64_t)l);
 		m->salt[l] = wasd_rng_u64(&r);
 	}
-	if (m->scope == GLOBAL)
+	if (m->scope == PRUNE_GLOBAL)
 		return prune_to(&m->masks, PRUNE_ALL, sparsity, m->rule, key, m);
 	for (int l = 0; l < m->masks.n_layers; l++)
 		died += prune_to(&m->masks, l, sparsity, m->rule, key, m);
@@ -298,11 +290,6 @@ static bool event(void *self, const struct weight_run *r)
 	return changed;
 }
 
-static void after_step(void *self, const struct weight_run *r)
-{
-	prune_mask(&((struct magnitude *)self)->masks, r->master);
-}
-
 static void pace(const void *self, const struct weight_run *r, struct weight_pace *out)
 {
 	const struct magnitude *m = self;
@@ -340,7 +327,6 @@ static bool metric(const void *self, int i, int epoch, const char **name, double
 	return true;
 }
 
-static const char *const scopes[] = {"layer", "global", NULL};
 static const char *const criteria[] = {"magnitude", "random", NULL};
 static const char *const rules[] = {"exact", "ties", "percentile", "histogram", NULL};
 static const char *const retrains[] = {"none", "finetune", "weights", "lr", NULL};
@@ -358,7 +344,7 @@ static const struct wasd_field options[] = {
 	[EVERY] = {"every", WASD_INT, "100", 1, 1e9, .summary = "steps from one event to the next"},
 	[POWER] = {"power", WASD_NUM, "3", 0, 100, .above_min = true,
                .summary = "of the ramp; 3: Zhu and Gupta's, 1: a straight line"},
-	[SCOPE] = {"scope", WASD_CHOICE, "\"layer\"", .choices = scopes,
+	[SCOPE] = {"scope", WASD_CHOICE, "\"layer\"", .choices = prune_scopes,
                .summary = "the share is that of every layer, or of all layers together"},
 	[CRITERION] = {"criterion", WASD_CHOICE, "\"magnitude\"", .choices = criteria,
                    .summary = "which weights die: the smallest, or any"},
@@ -374,8 +360,7 @@ static const struct wasd_field options[] = {
              "train from to_epoch to end again: with the last rate, the weights and rates of then, or the rates of then"},
 	[TO_EPOCH] = {"to_epoch", WASD_INT, "0", 0, 1e5,
                   .summary = "with retrain: the epoch that training goes back to; the run has 2 end - to_epoch epochs"},
-	{"layers", WASD_STR, "\"all\"", 1, 200,
-     .summary = "names or patterns with commas between them; with ! in front they are left out"},
+	LAYERS_OPTION,
 	{0},
 };
 
@@ -391,8 +376,8 @@ const struct weight_strategy weight_magnitude = {
 	.metric = metric,
 	.applies = prune_applies,
 	.event = event,
-	.after_step = after_step,
+	.after_step = prune_after_step,
 	.at_epoch = at_epoch,
 	.pace = pace,
-	.resumed = resumed,
+	.resumed = prune_resumed,
 };

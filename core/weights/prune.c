@@ -6,6 +6,8 @@
 
 enum { PIECE = 1 << 16, DIGIT = 16, DIGITS = 1 << DIGIT }; /* weights per task: a multiple of 64 */
 
+const char *const prune_scopes[] = {"layer", "global", NULL};
+
 /* ---- the masks ------------------------------------------------------------------------------------------ */
 
 static size_t words_of(size_t n)
@@ -38,13 +40,16 @@ enum wasd_status prune_create(struct prune *p, const struct weight_setup *setup,
 	if (!p->layer || !p->words || !p->piece || !p->histogram || !p->metric)
 		return wasd_fail(err, WASD_ENOMEM, "masks of %zu weights", 64 * words);
 	words = 0;
+	size_t first = 0;
 	for (int i = 0; i < setup->n_params; i++) {
 		const struct weight_param *w = &setup->param[i];
 		p->layer[i] = (struct prune_layer){.param = w,
 		                                   .name = wasd_graph_node_info(setup->graph, w->node).name,
 		                                   .alive = p->words + words,
+		                                   .first = first,
 		                                   .n = w->info.count};
 		words += words_of(w->info.count);
+		first += w->info.count;
 		for (size_t k = 0; k < w->info.count; k++)
 			p->layer[i].alive[k / 64] |= UINT64_C(1) << k % 64;
 		if (strlen(p->layer[i].name) < WASD_METRIC_NAME - sizeof "prune_alive")
@@ -129,6 +134,19 @@ void prune_mask(struct prune *p, real *block)
 		return;
 	p->block = block;
 	prune_each(p, mask_piece, p);
+}
+
+enum wasd_status prune_resumed(void *self, const real *master, struct wasd_err *err)
+{
+	(void)master;
+	(void)err;
+	prune_recount(self);
+	return WASD_OK;
+}
+
+void prune_after_step(void *self, const struct weight_run *r)
+{
+	prune_mask(self, r->master);
 }
 
 bool prune_applies(const struct wasd_graph *g, wasd_node n)

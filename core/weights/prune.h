@@ -13,6 +13,7 @@ struct prune_layer {
 	const struct weight_param *param;
 	const char *name; /* of the layer */
 	uint64_t *alive;  /* bit k of word i: weight 64 i + k */
+	size_t first;     /* its place among the weights of all layers */
 	size_t n, living;
 	size_t last; /* private: the weight that would die last */
 };
@@ -30,6 +31,10 @@ struct prune {
 	real *block;                          /* of the pass in progress */
 };
 
+/* What an event ranks: each layer alone, or all together. The names end with NULL. */
+enum prune_scope { PRUNE_LAYER, PRUNE_GLOBAL };
+extern const char *const prune_scopes[];
+
 /* "applies" of a strategy that prunes: all but depthwise kernels. */
 bool prune_applies(const struct wasd_graph *g, wasd_node n);
 
@@ -39,6 +44,9 @@ void prune_done(struct prune *p);
 /* The masks as tensors of a strategy's state, named after the parameters; and what to do after they were loaded. */
 bool prune_state(const struct prune *p, int i, struct weight_state *out);
 void prune_recount(struct prune *p);
+/* "resumed" and "after_step" of a strategy whose struct begins with its struct prune. */
+enum wasd_status prune_resumed(void *self, const real *master, struct wasd_err *err);
+void prune_after_step(void *self, const struct weight_run *r);
 /* Sets the dead values of a block with the layout of the master weights to 0, on the thread team. */
 void prune_mask(struct prune *p, real *block);
 /* Calls fn for pieces of the layers, on the thread team. */

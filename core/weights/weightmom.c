@@ -5,6 +5,7 @@
  * momentum events   in equal steps from begin to end, each with the same share of the living weights quota    of a
  * layer by what lives in it (weightmom.h); or one ranking of all layers */
 #include "weights/weightmom.h"
+#include "weights/layers.h"
 #include "weights/schedule.h"
 
 #include "base/fields.h"
@@ -14,19 +15,16 @@
 
 enum { SPARSITY, BEGIN, END, EVENTS, BETA, SCORE, PROTECT, SCOPE };
 enum score { WEIGHT, VELOCITY };
-enum scope { LAYER, GLOBAL };
 
 struct weightmom {
-	struct prune masks;
+	struct prune masks; /* first: prune_resumed */
 	double sparsity, begin, end, beta, protect;
 	int events;
 	enum score score;
-	enum scope scope;
+	enum prune_scope scope;
 	char at[FIELDS_POINTER];       /* of the member "score" */
 	real *moment;                  /* the weights of all layers, one after the other */
-	size_t *first;                 /* per layer: its place in moment */
 	struct weightmom_quota *quota; /* per layer */
-	const real *from;              /* the block whose values are followed */
 };
 
 /* ---- the rules ------------------------------------------------------------------------------------------ */
@@ -105,7 +103,6 @@ static void destroy(void *self)
 	struct weightmom *m = self;
 	prune_done(&m->masks);
 	wasd_free(m->moment);
-	wasd_free(m->first);
 	wasd_free(m->quota);
 	wasd_free(m);
 }
@@ -120,7 +117,7 @@ static enum wasd_status read(struct weightmom *m, const struct weight_setup *s, 
 	m->beta = o[BETA];
 	m->score = (enum score)o[SCORE];
 	m->protect = o[PROTECT];
-	m->scope = (enum scope)o[SCOPE];
+	m->scope = (enum prune_scope)o[SCOPE];
 	fields_pointer(m->at, s->at, "score");
 	return prune_check_times(m->begin, m->end, s->epochs, s->at, err);
 }
@@ -128,19 +125,15 @@ static enum wasd_status read(struct weightmom *m, const struct weight_setup *s, 
 static enum wasd_status create(const struct weight_setup *setup, void **self, struct wasd_err *err)
 {
 	struct weightmom *m = *self = wasd_calloc(1, sizeof *m);
-	size_t layers = (size_t)setup->n_params + 1;
 	if (!m)
 		return wasd_fail(err, WASD_ENOMEM, "weightmom");
 	enum wasd_status s = read(m, setup, err);
 	if (s || (s = prune_create(&m->masks, setup, err)))
 		return s;
 	m->moment = wasd_calloc(m->masks.n + 1, sizeof *m->moment);
-	m->first = wasd_calloc(layers, sizeof *m->first);
-	m->quota = wasd_calloc(layers, sizeof *m->quota);
-	if (!m->moment || !m->first || !m->quota)
+	m->quota = wasd_calloc((size_t)setup->n_params + 1, sizeof *m->quota);
+	if (!m->moment || !m->quota)
 		return wasd_fail(err, WASD_ENOMEM, "weightmom");
-	for (int l = 1; l < m->masks.n_layers; l++)
-		m->first[l] = m->first[l - 1] + m->masks.layer[l - 1].n;
 	return WASD_OK;
 }
 
@@ -169,34 +162,26 @@ static bool state(void *self, int i, struct weight_state *out)
 	return i == m->masks.n_layers;
 }
 
-static enum wasd_status resumed(void *self, const real *master, struct wasd_err *err)
-{
-	(void)master;
-	(void)err;
-	prune_recount(&((struct weightmom *)self)->masks);
-	return WASD_OK;
-}
-
 /* ---- the run -------------------------------------------------------------------------------------------- */
+
+struct pass {
+	const struct weightmom *m;
+	double beta;
+	const real *from; /* the block whose values are followed */
+};
 
 static void follow_piece(void *ctx, const struct prune_piece *at)
 {
-	struct weightmom *m = ctx;
-	weightmom_follow(m->beta, at->to - at->from, m->moment + m->first[at->layer] + at->from,
-	                 m->from + m->masks.layer[at->layer].param->info.offset + at->from);
-}
-
-static void start_piece(void *ctx, const struct prune_piece *at)
-{
-	struct weightmom *m = ctx;
-	weightmom_follow(0, at->to - at->from, m->moment + m->first[at->layer] + at->from,
-	                 m->from + m->masks.layer[at->layer].param->info.offset + at->from);
+	const struct pass *p = ctx;
+	const struct prune_layer *l = &p->m->masks.layer[at->layer];
+	weightmom_follow(p->beta, at->to - at->from, p->m->moment + l->first + at->from,
+	                 p->from + l->param->info.offset + at->from);
 }
 
 static uint64_t key(const void *ctx, int layer, size_t i)
 {
 	const struct weightmom *m = ctx;
-	return prune_key_of((double)m->moment[m->first[layer] + i]);
+	return prune_key_of((double)m->moment[m->masks.layer[layer].first + i]);
 }
 
 /* The step of event e, from 1. */
@@ -218,18 +203,16 @@ static int event_at(const struct weightmom *m, const struct weight_run *r)
 static bool event(void *self, const struct weight_run *r)
 {
 	struct weightmom *m = self;
-	if (!r->step) {
-		m->from = r->master;
-		prune_each(&m->masks, start_piece, m);
-	}
+	if (!r->step)
+		prune_each(&m->masks, follow_piece, &(struct pass){m, 0, r->master});
 	int e = m->sparsity > 0 ? event_at(m, r) : 0;
 	if (!e)
 		return false;
 	size_t dead = m->masks.n - m->masks.living,
 		   want = (size_t)llround(weightmom_share(m->sparsity, e, m->events) * (double)m->masks.n);
 	size_t n = want > dead ? want - dead : 0;
-	size_t died = m->scope == GLOBAL ? prune_kill(&m->masks, PRUNE_ALL, n, key, m, PRUNE_TIES_LOW) :
-	                                   weightmom_kill(&m->masks, n, m->protect, m->quota, key, m);
+	size_t died = m->scope == PRUNE_GLOBAL ? prune_kill(&m->masks, PRUNE_ALL, n, key, m, PRUNE_TIES_LOW) :
+	                                         weightmom_kill(&m->masks, n, m->protect, m->quota, key, m);
 	prune_mask(&m->masks, r->master);
 	for (const struct weight_block *b = r->optim; b->name; b++)
 		prune_mask(&m->masks, b->values);
@@ -243,11 +226,11 @@ static bool event(void *self, const struct weight_run *r)
 static void after_step(void *self, const struct weight_run *r)
 {
 	struct weightmom *m = self;
-	prune_mask(&m->masks, r->master);
+	prune_after_step(m, r);
 	if (m->sparsity == 0 || r->step > step_of(m, m->events, r->batches))
 		return;
-	m->from = m->score == VELOCITY ? momentum(r) : r->master;
-	prune_each(&m->masks, follow_piece, m);
+	const real *from = m->score == VELOCITY ? momentum(r) : r->master;
+	prune_each(&m->masks, follow_piece, &(struct pass){m, m->beta, from});
 }
 
 static bool metric(const void *self, int i, int epoch, const char **name, double *value)
@@ -257,7 +240,6 @@ static bool metric(const void *self, int i, int epoch, const char **name, double
 }
 
 static const char *const scores[] = {"weight", "velocity", NULL};
-static const char *const scopes[] = {"layer", "global", NULL};
 
 static const struct wasd_field options[] = {
 	[SPARSITY] = {"sparsity", WASD_NUM, "0.9", 0, 1, .below_max = true,
@@ -272,10 +254,9 @@ static const struct wasd_field options[] = {
 	[PROTECT] = {"protect", WASD_NUM, "1", 0, 8,
                  .summary =
                      "a layer's quota grows with this power of its living weights; above 1, sparse layers lose less"},
-	[SCOPE] = {"scope", WASD_CHOICE, "\"layer\"", .choices = scopes,
+	[SCOPE] = {"scope", WASD_CHOICE, "\"layer\"", .choices = prune_scopes,
                .summary = "a quota for each layer, or one ranking of all layers"},
-	{"layers", WASD_STR, "\"all\"", 1, 200,
-     .summary = "names or patterns with commas between them; with ! in front they are left out"},
+	LAYERS_OPTION,
 	{0},
 };
 
@@ -291,5 +272,5 @@ const struct weight_strategy weight_weightmom = {
 	.applies = prune_applies,
 	.event = event,
 	.after_step = after_step,
-	.resumed = resumed,
+	.resumed = prune_resumed,
 };
