@@ -426,11 +426,13 @@ cJSON *chain_draw_json(const struct weight_chain *c)
 static bool part_state(const struct part *p, int j, struct weight_state *out)
 {
 	int own = 0;
-	while (p->by->state && p->by->state(p->self, own, out) && own < j)
-		own++;
-	if (p->by->state && own == j && p->by->state(p->self, j, out))
+	if (p->by->state && p->by->state(p->self, j, out))
 		return true;
-	real *values = p->optim ? wasd_optim_state(p->optim, j - own, NULL) : NULL;
+	if (!p->optim)
+		return false;
+	while (p->by->state && p->by->state(p->self, own, out))
+		own++;
+	real *values = wasd_optim_state(p->optim, j - own, NULL);
 	if (values)
 		*out = (struct weight_state){.name = p->learned[j - own],
 		                             .ndims = 1,
