@@ -221,10 +221,10 @@ static enum wasd_status create_holdout(struct wasd_trainer *t, struct wasd_err *
  * class without images has the weight 0. */
 static void balance(const struct wasd_trainer *t, double *weights, int classes)
 {
-	for (size_t i = 0; i < t->holdout.n_train; i++)
-		weights[wasd_dataset_label(t->data, WASD_TRAIN, t->holdout.train[i])]++;
-	for (int c = 0; c < classes; c++)
-		weights[c] = weights[c] > 0 ? (double)t->holdout.n_train / (classes * weights[c]) : 0;
+	for (int c = 0; c < classes; c++) {
+		double images = t->train_images[c];
+		weights[c] = images > 0 ? (double)t->holdout.n_train / (classes * images) : 0;
+	}
 }
 
 static enum wasd_status create_class_weights(struct wasd_trainer *t, struct wasd_err *err)
@@ -376,10 +376,10 @@ enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_trai
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) ||
 	    (s = create_graph(t, err)) || (s = create_pixels(t, err)) || (s = create_weights(t, err)) ||
 	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = create_holdout(t, err)) ||
-	    (s = create_class_weights(t, err)) || (s = check_augment(t, err)) || (s = check_all_batches(t, err)) ||
-	    (s = check_goals(t, err)))
+	    (s = warnings_create(t, err)) || (s = create_class_weights(t, err)) || (s = check_augment(t, err)) ||
+	    (s = check_all_batches(t, err)))
 		return s;
-	return warnings_create(t, err);
+	return check_goals(t, err);
 }
 
 enum wasd_status wasd_train_select(struct wasd_dataset *d, const cJSON *spec, struct wasd_err *err)
