@@ -97,15 +97,6 @@ void wasd_rfc3339(int64_t unix_ms, char out[WASD_RFC3339_LEN])
 	out[WASD_RFC3339_LEN - 1] = 0;
 }
 
-/* Days from 1970-01-01 in the proleptic Gregorian calendar (Howard Hinnant's formula). */
-static int64_t days_from_civil(int64_t y, int m, int d)
-{
-	y -= m <= 2;
-	int64_t era = (y >= 0 ? y : y - 399) / 400;
-	int64_t yoe = y - era * 400, doy = (153 * (m + (m > 2 ? -3 : 9)) + 2) / 5 + d - 1;
-	return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
 static bool two_digits(const char *s)
 {
 	return isdigit((unsigned char)s[0]) && isdigit((unsigned char)s[1]);
@@ -138,6 +129,7 @@ bool wasd_rfc3339_parse(const char *s, int64_t *unix_ms)
 	} else if ((*s != 'Z' && *s != 'z') || s[1]) {
 		return false;
 	}
-	*unix_ms = ((days_from_civil(y, mo, d) * 24 + h) * 60 + mi - offset) * 60000LL + sec * 1000LL + ms;
+	struct tm tm = {.tm_year = y - 1900, .tm_mon = mo - 1, .tm_mday = d, .tm_hour = h, .tm_min = mi, .tm_sec = sec};
+	*unix_ms = ((int64_t)timegm(&tm) - offset * 60) * 1000 + ms;
 	return true;
 }
