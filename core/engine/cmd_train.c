@@ -10,6 +10,7 @@
 #include "wasd/data.h"
 #include "wasd/graph.h"
 #include "wasd/protocol.h"
+#include "wasd/spec.h"
 #include "wasd/train.h"
 
 #include <fcntl.h>
@@ -195,11 +196,9 @@ static enum wasd_status open_file(struct attempt *a, struct wasd_err *err)
 	                               "checkpoint to start from", err);
 }
 
-static enum wasd_status limit_memory(const struct attempt *a, struct wasd_err *err)
+static int64_t memory_mb(const struct attempt *a)
 {
-	int64_t mb = 0;
-	wasd_json_i64(wasd_json_get(a->spec, "limits"), "memory_mb", &mb);
-	return engine_limit_memory(mb, err);
+	return (int64_t)wasd_spec_number(a->spec, "/limits/memory_mb");
 }
 
 static void say_slow(const struct attempt *a, const char *what, int64_t begun)
@@ -229,7 +228,7 @@ static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 	engine_be_nice(a->start.json);
 	int64_t begun = wasd_mono_us();
 	engine_send(a->link, progress_json(a, WASD_TRAIN_LOAD, 0, 0), NULL);
-	if ((s = limit_memory(a, err)) || (s = wasd_dataset_open(path, &a->data, err)) ||
+	if ((s = engine_limit_memory(memory_mb(a), err)) || (s = wasd_dataset_open(path, &a->data, err)) ||
 	    (s = wasd_train_select(a->data, a->spec, err)) || (s = open_file(a, err)) ||
 	    (s = wasd_threads_init(threads_of(a, (int)threads), err)))
 		return s;
@@ -263,8 +262,7 @@ static const char *failure_reason(const struct attempt *a, enum wasd_status s)
 /* An allocation that the limit has refused does not say so itself. */
 static void name_limit(const struct attempt *a, struct wasd_err *e)
 {
-	int64_t mb = 0;
-	wasd_json_i64(wasd_json_get(a->spec, "limits"), "memory_mb", &mb);
+	int64_t mb = memory_mb(a);
 	size_t n = strlen(e->msg);
 	if (e->status == WASD_ENOMEM && mb > 0 && !strstr(e->msg, "limits.memory_mb"))
 		wasd_line(e->msg + n, sizeof e->msg - n, "; limits.memory_mb is %lld", (long long)mb);
