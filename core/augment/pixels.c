@@ -14,6 +14,22 @@ uint8_t pixels_blend(double a, double b, double factor)
 	return v <= 0 ? 0 : v >= 255 ? 255 : (uint8_t)v;
 }
 
+/* Every value v of n pixels becomes to[v]. */
+static void map(uint8_t *p, size_t n, const uint8_t to[256])
+{
+	for (size_t i = 0; i < n; i++)
+		p[i] = to[p[i]];
+}
+
+/* Every value becomes its blend with `other`. */
+static void map_blend(uint8_t *p, size_t n, double other, double factor)
+{
+	uint8_t to[256];
+	for (int v = 0; v < 256; v++)
+		to[v] = pixels_blend(v, other, factor);
+	map(p, n, to);
+}
+
 static size_t plane(const struct augment_image *x)
 {
 	return (size_t)x->shape.h * (size_t)x->shape.w;
@@ -28,8 +44,7 @@ static uint8_t grey(const struct augment_image *x, size_t i)
 
 void pixels_brightness(struct augment_image *x, double factor)
 {
-	for (size_t i = 0, n = wasd_shape_count(x->shape); i < n; i++)
-		x->px[i] = pixels_blend(x->px[i], 0, factor);
+	map_blend(x->px, wasd_shape_count(x->shape), 0, factor);
 }
 
 void pixels_contrast(struct augment_image *x, double factor)
@@ -39,9 +54,7 @@ void pixels_contrast(struct augment_image *x, double factor)
 	uint64_t sum = 0;
 	for (size_t i = 0; i < n; i++)
 		sum += colour ? grey(x, i) : x->px[i];
-	double mean = (double)sum / (double)n;
-	for (size_t i = 0; i < all; i++)
-		x->px[i] = pixels_blend(x->px[i], mean, factor);
+	map_blend(x->px, all, (double)sum / (double)n, factor);
 }
 
 void pixels_saturation(struct augment_image *x, double factor)
@@ -122,8 +135,10 @@ void pixels_posterize(struct augment_image *x, double bits)
 
 void pixels_solarize(struct augment_image *x, double threshold)
 {
-	for (size_t i = 0, n = wasd_shape_count(x->shape); i < n; i++)
-		x->px[i] = x->px[i] >= threshold ? (uint8_t)(255 - x->px[i]) : x->px[i];
+	uint8_t to[256];
+	for (int v = 0; v < 256; v++)
+		to[v] = (uint8_t)(v >= threshold ? 255 - v : v);
+	map(x->px, wasd_shape_count(x->shape), to);
 }
 
 void pixels_autocontrast(struct augment_image *x, double unused)
@@ -131,13 +146,16 @@ void pixels_autocontrast(struct augment_image *x, double unused)
 	size_t n = plane(x);
 	(void)unused;
 	for (int c = 0; c < x->shape.c; c++) {
-		uint8_t *p = x->px + (size_t)c * n, least = 255, most = 0;
+		uint8_t *p = x->px + (size_t)c * n, to[256], least = 255, most = 0;
 		for (size_t i = 0; i < n; i++) {
 			least = p[i] < least ? p[i] : least;
 			most = p[i] > most ? p[i] : most;
 		}
-		for (size_t i = 0; most > least && i < n; i++)
-			p[i] = pixels_blend((p[i] - least) * (255.0 / (most - least)), 0, 1);
+		if (most == least)
+			continue;
+		for (int v = 0; v < 256; v++)
+			to[v] = pixels_blend((v - least) * (255.0 / (most - least)), 0, 1);
+		map(p, n, to);
 	}
 }
 
@@ -160,7 +178,6 @@ void pixels_equalize(struct augment_image *x, double unused)
 			size_t put = (sum + step / 2) / step;
 			to[v] = put > 255 ? 255 : (uint8_t)put;
 		}
-		for (size_t i = 0; i < n; i++)
-			p[i] = to[p[i]];
+		map(p, n, to);
 	}
 }
