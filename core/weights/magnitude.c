@@ -114,6 +114,8 @@ static enum wasd_status read(struct magnitude *m, const struct weight_setup *s, 
 		return wasd_fail_at(err, WASD_EINVAL, ptr, "%s must be \"exact\" or \"ties\" with %s", ptr,
 		                    m->collect ? "collect" : "the criterion random");
 	enum wasd_status st = m->retrain && s->epochs ? read_retrain(m, s, err) : WASD_OK;
+	if (m->when.final == 0)
+		m->retrain = NONE; /* there is nothing to train again */
 	return st ? st : prune_check_times(m->when.begin, m->when.end, s->epochs, s->at, err);
 }
 

@@ -571,6 +571,31 @@ static void zero_is_off(void)
 	sim_destroy(plain);
 }
 
+/* There is nothing to train again after pruning nothing: the rate is that of a run without the row. */
+static void zero_retrains_nothing(void)
+{
+	static const char *const kinds[] = {"finetune", "weights", "lr"};
+	uint8_t seen[512] = {0};
+	struct sim *plain = sim_create("[]", 4);
+	sim_go(plain, RUN_STEPS, "[]", seen);
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		char *more = wasd_asprintf(",\"sparsity\":0,\"retrain\":\"%s\",\"to_epoch\":2", kinds[i]);
+		char *weights = eager(weight_strategy_find("magnitude"), more);
+		struct sim *off = sim_create(weights, 4);
+		for (uint64_t step = 0; step <= RUN_STEPS; step++) {
+			sim_go(off, step, weights, seen);
+			struct weight_pace pace = chain_pace(off->b.c, &off->run);
+			CHECK_MSG(pace.step == step && pace.optim_steps == step && pace.epochs == RUN_EPOCHS, "%s: step %d is %d",
+			          kinds[i], (int)step, (int)pace.step);
+		}
+		CHECK(!memcmp(off->run.master, plain->run.master, wasd_graph_param_count(off->b.g) * sizeof(real)));
+		sim_destroy(off);
+		wasd_free(weights);
+		wasd_free(more);
+	}
+	sim_destroy(plain);
+}
+
 /* An option that is not in the table, or out of its range, is refused at its pointer. */
 static void refused_at(const char *weights, const char *pointer)
 {
@@ -708,6 +733,7 @@ int main(void)
 	TEST_RUN(threads);
 	TEST_RUN(runs);
 	TEST_RUN(zero_is_off);
+	TEST_RUN(zero_retrains_nothing);
 	TEST_RUN(options_are_checked);
 	TEST_RUN(magnitude_counts);
 	TEST_RUN(magnitude_fits_the_run);
