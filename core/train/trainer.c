@@ -2,10 +2,12 @@
  *
  *               last batch          batches done       modes measured
  *     TRAINING ────────────▶ CALIBRATING ───────▶ EVALUATING ───────▶ CLOSING ─┬▶ TRAINING (next epoch)
- *        │  │                     │                   │                  │     └▶ COMPLETED (last epoch, early stop),
- * PAUSED (opts.until) │  └ loss not finite     └────────┬──────────┘                  └ a hook failed ─▶ FAILED │ ─▶
- * FAILED                  │ ▼ should_stop()                   ▼ should_stop() STOPPED STOPPED; a loss not finite ─▶
- * FAILED
+ *        │  │                     │                   │                  │     ├▶ PAUSED (opts.until)
+ *        │  │                     │                   │                  │     └▶ COMPLETED (last epoch, early stop)
+ *        │  └ loss not finite     └────────┬──────────┘                  └ a hook failed ─▶ FAILED
+ *        │      ─▶ FAILED                  │
+ *        ▼ should_stop()                   ▼ should_stop()
+ *     STOPPED                           STOPPED; a loss not finite ─▶ FAILED
  *
  * The position is (epoch, next): `next` training batches of epoch `epoch` (counted from 0) are done. It determines
  * everything else: step = epoch * batches + next, the learning rate, the loader's output, and the state in which a

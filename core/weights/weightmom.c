@@ -1,9 +1,10 @@
 /* weights/weightmom.c - pruning by the momentum of weights, after Johari et al. (arXiv 2208.05970), of which only the
  * abstract was read: everything below is our reading. web/docs/strategies.md.
  *
- *     score    M <- beta M + (1 - beta) |w| after every step of the optimizer, M0 = |w0|; or |v|, the optimizer's
- * momentum events   in equal steps from begin to end, each with the same share of the living weights quota    of a
- * layer by what lives in it (weightmom.h); or one ranking of all layers */
+ *     score    M <- beta M + (1 - beta) |w| after every step of the optimizer up to the last event, M0 = |w0|;
+ *              or of |v|, the optimizer's momentum
+ *     events   in equal steps from begin to end, each with the same share of the living weights
+ *     quota    of a layer by what lives in it (weightmom.h); or one ranking of all layers */
 #include "weights/weightmom.h"
 #include "weights/layers.h"
 #include "weights/schedule.h"
