@@ -185,7 +185,8 @@ function onEvent({ type, data }) {
     if (what === 'progress') { advance(id, data.progress); return; }
     if (what === 'sample') { if (mine) run.sample(data); return; }
     if (what === 'metric' && data.points) { if (mine) run.append(data.points); return; }       // the loss by step
-    soon(what === 'metric' && state.sweeps.some((s) => s.state === 'running') ? ['jobs', 'sweeps'] : ['jobs'], mine ? [what] : []);
+    const trial = state.jobs.find((j) => j.id === id)?.sweep !== null;       // or a job that is not in the list
+    soon(what === 'metric' && trial && state.sweeps.some((s) => s.state === 'running') ? ['jobs', 'sweeps'] : ['jobs'], mine ? [what] : []);
     if (what === 'checkpoint') soon(['deployments']);
   } else if (topic === 'deployment') soon(['deployments']);
   else if (topic === 'checkpoint') {
