@@ -3,10 +3,9 @@
 import { $, ask, busy, el, isNumber, keyed, percent, setText, toast } from './dom.js';
 import { call, get, sweepPath } from './api.js';
 import { createChart } from './charts.js';
-import { showState, stateBadge } from './jobs.js';
+import { showState, stateBadge, terminal } from './jobs.js';
 
 const colors = ['--aom', '--dom', '--busy', '--ok', '--bad', '--train'];    // curves of the trials, the best first
-const ended = (sweep) => ['completed', 'failed', 'cancelled'].includes(sweep.state);
 const shown = ({ metric }) => (metric.includes('acc') ? (v) => percent(v) : (v) => (isNumber(v) ? v.toFixed(4) : '–'));
 const counted = ['waiting', 'active', 'paused', 'completed', 'pruned', 'failed', 'cancelled'];
 
@@ -35,11 +34,13 @@ async function remove(sweep) {
 function trialRow() {
   const rank = el('td', { class: 'num' }), name = el('th', { scope: 'row' }), value = el('td', { class: 'num' }), epoch = el('td', { class: 'num' });
   const badge = stateBadge(), values = el('td');
+  let job;       // of the link; undefined: none is drawn yet
   return {
     root: el('tr', {}, rank, name, value, epoch, el('td', {}, badge), values),
     update({ trial: t, format }) {
       setText(rank, String(t.rank));
-      name.replaceChildren(t.job ? el('a', { href: `#${t.job}` }, `trial ${t.trial}`) : `trial ${t.trial}`);
+      if (t.job !== job) name.replaceChildren(t.job ? el('a', { href: `#${t.job}` }, `trial ${t.trial}`) : `trial ${t.trial}`);
+      job = t.job;
       setText(value, format(t.value));
       setText(epoch, `${t.epoch} of ${t.to_epoch}`);
       showState(badge, t.reason === 'pruned' ? { state: 'pruned' } : t);
@@ -58,8 +59,8 @@ export function createSweeps({ refresh }) {
       const button = el('button', { type: 'button', onclick: () => busy(button, async () => { if (await work(sweep) !== false) await refresh(); }) }, label);
       return button;
     };
-    const ask = (verb) => (s) => call('POST', sweepPath(s.id, `:${verb}`), { json: {} });
-    const pause = act('Pause', ask('pause')), resume = act('Resume', ask('resume')), stop = act('Cancel', cancel), gone = act('Delete', remove);
+    const order = (verb) => (s) => call('POST', sweepPath(s.id, `:${verb}`), { json: {} });
+    const pause = act('Pause', order('pause')), resume = act('Resume', order('resume')), stop = act('Cancel', cancel), gone = act('Delete', remove);
     const body = el('tbody'), box = el('div'), caption = el('figcaption');
     const table = el('table', { class: 'trials' }, el('thead', {}, el('tr', {},
       ...['Rank', 'Trial', 'Value', 'Epoch'].map((text) => el('th', { scope: 'col', class: text === 'Trial' ? null : 'num' }, text)),
@@ -85,6 +86,7 @@ export function createSweeps({ refresh }) {
     return {
       root,
       update(next) {
+        if (next === sweep && drawn) return;
         const text = JSON.stringify(next);
         sweep = next;
         setText(name, sweep.name);
@@ -93,8 +95,8 @@ export function createSweeps({ refresh }) {
         setText(caption, `${sweep.search.metric} of the best trials`);
         pause.hidden = sweep.state !== 'running';
         resume.hidden = !['pausing', 'paused'].includes(sweep.state);
-        stop.hidden = ended(sweep) || sweep.state === 'cancelling';
-        gone.hidden = !ended(sweep);
+        stop.hidden = terminal(sweep) || sweep.state === 'cancelling';
+        gone.hidden = !terminal(sweep);
         for (const [button, what] of [[pause, 'Pause'], [resume, 'Resume'], [stop, 'Cancel'], [gone, 'Delete']]) button.setAttribute('aria-label', `${what} ${sweep.name}`);
         if (text !== drawn) load();
         drawn = text;

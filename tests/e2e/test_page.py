@@ -538,6 +538,12 @@ def sweep_view(d, b, eyes):
         b.wait("return document.querySelectorAll('#sweeps tbody tr').length === 3 && document.querySelector('#sweeps .plot')?.dataset.rows === '2'", "its trials and curves")
         equal(b.run("return [...document.querySelectorAll('#sweeps tbody th')].map((n) => n.textContent)"), [f"trial {t['trial']}" for t in w["trials"]])
         equal(b.run("return document.querySelector('#sweeps tbody a').hash"), "#" + w["trials"][0]["job"])
+        curves = "performance.getEntriesByType('resource').filter((e) => e.name.includes('metrics:query')).length"
+        b.run(f"window.link = document.querySelector('#sweeps tbody a'); window.asked = {curves}")
+        b.click("#sweeps summary")
+        b.click("#sweeps summary")
+        b.wait(f"return {curves} > window.asked", "the trials are loaded again")
+        check(b.run("return document.querySelector('#sweeps tbody a') === window.link"), "a link stays, and with it the focus on it")
         words = {w["trials"][0]["job"]: "2 epochs", **{t["job"]: "1 of 2 epochs" for t in w["trials"][1:]}}       # two were pruned after the first
         for job, text in words.items():
             equal(b.run(f"return [...document.querySelectorAll('#jobs tr')].find((r) => r.querySelector('a')?.hash === '#{job}').querySelector('.progress').textContent"), text)
