@@ -108,13 +108,14 @@ export function createForm({ datasets, submitted }) {
     estimate();
   }
 
+  const usual = (select) => [...select.options].find((o) => o.defaultSelected)?.value;     // the daemon's default
   function spec() {
     const number = (name) => Number(field[name].value);
     const arch = field.arch.value, dataset = field.dataset.value;
     const name = field.name.value.trim();      // if empty, the daemon names the job after its network and data
     const augment = [...form.querySelectorAll('[name=augment]:checked')].map((box) => box.value);
     const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset, model: { arch },
-      data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }), ...(field.normalize.value !== 'half' && { normalize: field.normalize.value }) },
+      data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }), ...(field.normalize.value !== usual(field.normalize) && { normalize: field.normalize.value }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
         schedule: { type: field.schedule.value, warmup_epochs: 1 }, ...(augment.length && { augment }), ...(field.class_weights.value && { class_weights: field.class_weights.value }) } };
     const how = was.spec();
