@@ -58,5 +58,6 @@ enum { CLIENT_NUMBER = 32 };
 const char *client_number(const struct cJSON *o, const char *key, double scale, int decimals, char out[CLIENT_NUMBER]);
 /* One line of compact JSON on stdout. Returns the exit status. */
 int client_print_json(const struct cJSON *o);
+int client_print_items(struct cJSON *items); /* as {"items":[...]}; takes items */
 
 #endif

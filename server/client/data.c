@@ -234,10 +234,7 @@ static int run_ls(int argc, char **argv)
 	char *url = client_url(o.url);
 	cJSON *all = url ? client_all(c->name, url, "/v1/datasets", "", 0) : NULL;
 	if (all && o.json) {
-		cJSON *list = cJSON_CreateObject();
-		cJSON_AddItemToObject(list, "items", all);
-		client_print_json(list);
-		cJSON_Delete(list);
+		client_print_items(all);
 	} else if (all) {
 		printf("%-24s %7s %-9s %8s %8s %7s  %s\n", "NAME", "VERSION", "STATE", "TRAIN", "TEST", "CLASSES", "SHAPE");
 		cJSON_ArrayForEach(d, all) {

@@ -146,10 +146,7 @@ static int run_jobs(int argc, char **argv)
 	cJSON *jobs = url ? client_all(c->name, url, "/v1/jobs", query, limit) : NULL;
 	rc = CLIENT_FAILED;
 	if (jobs && o.json) {
-		cJSON *list = cJSON_CreateObject();
-		cJSON_AddItemToObject(list, "items", jobs);
-		rc = client_print_json(list);
-		cJSON_Delete(list);
+		rc = client_print_items(jobs);
 	} else if (jobs) {
 		print_jobs(jobs, o.brief ? brief_length(url) : 4 + WASD_ULID_LEN);
 		cJSON_Delete(jobs);

@@ -26,10 +26,7 @@ static int run_list(int argc, char **argv)
 	char *url = client_url(o.url);
 	cJSON *all = url ? client_all(c->name, url, "/v1/models", "", 0) : NULL;
 	if (all && o.json) {
-		cJSON *list = cJSON_CreateObject();
-		cJSON_AddItemToObject(list, "items", all);
-		client_print_json(list);
-		cJSON_Delete(list);
+		client_print_items(all);
 	} else if (all) {
 		printf("%-24s %8s  %s\n", "NAME", "VERSIONS", "ALIASES");
 		cJSON_ArrayForEach(m, all) {

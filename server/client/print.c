@@ -48,3 +48,14 @@ int client_print_json(const cJSON *o)
 	wasd_free(text);
 	return text ? CLIENT_OK : CLIENT_FAILED;
 }
+
+int client_print_items(cJSON *items)
+{
+	cJSON *list = cJSON_CreateObject();
+	bool ok = cJSON_AddItemToObject(list, "items", items);
+	if (!ok)
+		cJSON_Delete(items);
+	int rc = ok ? client_print_json(list) : CLIENT_FAILED;
+	cJSON_Delete(list);
+	return rc;
+}

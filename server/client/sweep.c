@@ -209,10 +209,7 @@ static int run_list(int argc, char **argv)
 	cJSON *all = url ? client_all(c->name, url, "/v1/sweeps", "", 0) : NULL;
 	wasd_free(url);
 	if (all && o.json) {
-		cJSON *list = cJSON_CreateObject();
-		cJSON_AddItemToObject(list, "items", all);
-		client_print_json(list);
-		cJSON_Delete(list);
+		client_print_items(all);
 	} else if (all) {
 		printf("%-30s %-10s %6s %6s %10s  NAME\n", "ID", "STATE", "TRIALS", "ENDED", "BEST");
 		cJSON_ArrayForEach(w, all) {
