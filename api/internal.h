@@ -347,6 +347,8 @@ bool api_kserve_ready(struct api_ctx *c, const struct api_request *q, struct api
 
 /* ---- jobs.c ---- */
 
+/* Moves the members of `from` into `to`, replacing those of the same name. Takes from. */
+void api_merge_take(cJSON *to, cJSON *from);
 /* Sends the job object, or the members in the query's "fields", with its ETag. */
 void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
                   const struct storage_job *s);

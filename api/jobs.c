@@ -23,8 +23,7 @@ static void put(cJSON *obj, const char *name, cJSON *v)
 	cJSON_ReplaceItemViaPointer(obj, old, v);
 }
 
-/* Moves the members of `from` into `to`, replacing those of the same name. Takes from. */
-static void merge_take(cJSON *to, cJSON *from)
+void api_merge_take(cJSON *to, cJSON *from)
 {
 	while (from && from->child) {
 		cJSON *m = cJSON_DetachItemViaPointer(from, from->child);
@@ -222,7 +221,7 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	cJSON *spec = parts & SPEC ? api_parse_trusted(s->spec) : NULL;
 	if (!spec && parts & SPEC)
 		api_poison(j);
-	merge_take(j, spec);
+	api_merge_take(j, spec);
 	api_job_as_now(j, s);
 	if (wasd_json_get(j, "on_complete"))
 		put(j, "on_complete", api_on_complete_json(wasd_json_get(j, "on_complete"), s));
@@ -253,7 +252,7 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	api_add_time(j, "updated_at", s->updated_at);
 	api_add_take(j, "links", links_json(s->id));
 	if (parts & LIVE && !storage_job_terminal(s->state))
-		merge_take(j, live_json(c, s->id));
+		api_merge_take(j, live_json(c, s->id));
 	return j;
 }
 

@@ -109,19 +109,10 @@ cJSON *api_on_complete_json(const cJSON *asked, const struct storage_job *job)
 		cJSON_DeleteItemFromObjectCaseSensitive(outcome, "at");
 		api_add_time(outcome, "at", at);
 	}
-	while (outcome && outcome->child) {
-		cJSON *m = cJSON_DetachItemViaPointer(outcome, outcome->child);
-		char *name = wasd_strdup(m->string);
-		if (name)
-			api_add_take(j, name, m);
-		else
-			api_poison(j), cJSON_Delete(m);
-		wasd_free(name);
-	}
+	api_merge_take(j, outcome);
 	if (!wasd_json_get(j, "state")) {
 		api_add_str(j, "state", never ? "skipped" : "pending");
 		api_add_str(j, "why", never ? "the job has not completed" : NULL);
 	}
-	cJSON_Delete(outcome);
 	return j;
 }
