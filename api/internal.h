@@ -355,6 +355,7 @@ void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_res
 /* Replaces in a job's spec what has changed since its submission, except the deadline. A failed allocation poisons it.
  */
 void api_job_as_now(cJSON *spec, const struct storage_job *s);
+
 /* ---- job_data.c ---- */
 
 enum api_axis { API_BY_STEP, API_BY_EPOCH, API_BY_TIME };
@@ -364,12 +365,15 @@ bool api_query_axis(const struct api_request *q, struct api_response *r, enum ap
 const char *api_metric_unit(const char *name); /* "fraction", "nats", "images/s", ...; "" without one */
 bool api_is_topic(const char *name, size_t n); /* of events */
 
-/* ---- queues.c ---- */
+/* ---- sweeps.c ---- */
 
-/* Is there a queue of that name? False: the answer, which points at /queue, is in r. */
 /* The whole sweep, with its ETag. */
 void api_send_sweep(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
                     const struct storage_sweep *w);
+
+/* ---- queues.c ---- */
+
+/* Is there a queue of that name? False: the answer, which points at /queue, is in r. */
 bool api_queue_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name);
 
 /* ---- handlers, one line per route in routes.c ---- */
