@@ -49,7 +49,7 @@ static int run_add(int argc, char **argv)
 static const struct client_row add_rows[] = {
 	{"--event", 'e', "NAME", CLIENT_LIST, offsetof(struct options, events),
      "an event type (job.state), a topic (jobs) or * for all; may be repeated",
-     "job.state job.checkpoint deployment.state deployment.mode jobs datasets deployments checkpoints models system *"},
+     "job.state job.checkpoint sweep.state deployment.state deployment.mode jobs sweeps datasets deployments checkpoints models system *"},
 	{"--secret", 0, "TEXT", CLIENT_VALUE, offsetof(struct options, secret),
      "key of the signature, 8 to 200 characters (default: the daemon makes one and shows it once)", NULL},
 	CLIENT_ROW_JSON(struct options),
