@@ -16,7 +16,6 @@ from lib import Client, Daemon, Disk, Events, case, check, directory, equal, exa
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "retry": {"max": 0},
         "train": {"epochs": 3, "batch": 32, "seed": 11, "optimizer": {"type": "adamw", "lr": 0.001}, "augment": ["flip"]}}
 NAMES = "train_loss,val_loss_aom,val_loss_dom,test_loss_aom"
-ENDED = ("completed", "failed", "cancelled")
 
 
 def main():
@@ -112,11 +111,7 @@ def main():
                 time.sleep(rng.uniform(0.2, 1))
                 full_for(3)
                 room()
-                end = time.monotonic() + 300
-                while (s := d.client.get(f"/v1/sweeps/{sweep}").json)["state"] not in ENDED:
-                    check(time.monotonic() < end, s["state"])
-                    time.sleep(0.2)
-                equal(s["state"], "completed")
+                s = d.wait_sweep(sweep, "completed")
                 equal({t["state"] for t in s["trials"]}, {"completed"})
                 same, = [t for t in s["trials"] if t["values"] == {"/train/optimizer/lr": 0.001}]
                 equal(exact(d.series(same["job"], NAMES)), reference)
