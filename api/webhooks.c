@@ -138,7 +138,7 @@ enum api_result api_webhooks_get(struct api_ctx *c, const struct api_request *q,
 }
 
 static const struct wasd_field create_fields[] = {
-	{"url", WASD_STR, NULL, .min = 8, .max = URL_MAX, .required = true},
+	{"url", WASD_STR, NULL, .max = URL_MAX, .required = true},
 	{"events", WASD_LIST, NULL, .min = 1, .max = EVENTS_MAX, .required = true, .items = "event types or topics"},
 	{"secret", WASD_STR, "null", .min = SECRET_MIN, .max = SECRET_MAX, .null_ok = true},
 	{"active", WASD_BOOL, "true", .min = 0},
@@ -186,7 +186,7 @@ enum api_result api_webhooks_create(struct api_ctx *c, const struct api_request 
 }
 
 static const struct wasd_field patch_fields[] = {
-	{"url", WASD_STR, .min = 8, .max = URL_MAX},
+	{"url", WASD_STR, .max = URL_MAX},
 	{"events", WASD_LIST, .min = 1, .max = EVENTS_MAX, .items = "event types or topics"},
 	{"secret", WASD_STR, .min = SECRET_MIN, .max = SECRET_MAX},
 	{"active", WASD_BOOL, .min = 0},

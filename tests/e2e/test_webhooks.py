@@ -209,6 +209,10 @@ with Daemon(args=["--webhook-retry-ms", "50", "--webhook-timeout-ms", "60000"]) 
             spec = {"url": "http://127.0.0.1:9/", "events": ["jobs"], "secret": SECRET, field: value}
             why = c.post("/v1/webhooks", spec, want=422).json
             equal([e["pointer"] for e in why["errors"]], [pointer], why)
+        for url in ("ftp://x", "ftp://x/y", "x", ""):        # short ones too are told of their scheme
+            for method, path in (("POST", "/v1/webhooks"), ("PATCH", at)):
+                why = c.request(method, path, {"url": url, "events": ["jobs"]}, want=422).json
+                check("http:// or https://" in why["detail"], why)
         equal(len(c.get("/v1/webhooks").json["items"]), 1)
         made = c.post("/v1/webhooks", {"url": "http://127.0.0.1:9/", "events": ["*", "sweeps"]}, want=201).json
         check(len(made["secret"]) == 48, "a secret was made")
