@@ -195,7 +195,7 @@ static cJSON *trial_body(const struct draft *d, const cJSON *point, size_t i, st
 /* The rules between a spec and the search. */
 static void check_spec(struct draft *d, const cJSON *spec, struct api_faults *faults)
 {
-	double every = wasd_spec_number(spec, "/eval/every"), epochs = wasd_spec_number(spec, "/train/epochs");
+	double epochs = wasd_spec_number(spec, "/train/epochs");
 	spec_check_metric(spec, "/search/metric", d->search, faults);
 	if (!d->asha) {
 		if (epochs > (double)d->max_epochs)
@@ -206,10 +206,6 @@ static void check_spec(struct draft *d, const cJSON *spec, struct api_faults *fa
 	if (d->min_epochs > d->max_epochs)
 		api_fault(faults, "invalid_field", "/search/min_epochs", "/search/min_epochs: a trial has only %lld epochs",
 		          (long long)d->max_epochs);
-	else if (every > (double)d->min_epochs)
-		api_fault(faults, "invalid_field", "/search/min_epochs",
-		          "/search/min_epochs: a trial is evaluated every %.0f epochs only, so that it has no value after %lld",
-		          every, (long long)d->min_epochs);
 }
 
 enum { SPECS_MAX = 32 << 20 };

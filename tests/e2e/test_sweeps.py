@@ -79,6 +79,15 @@ with Daemon(args=["--workers", "2"]) as d:
         equal(d.series(best["id"], names), d.series(plain, names))
         equal([a["outcome"] for a in best["attempts"] if a["outcome"] != "interrupted"], ["paused", "paused", "completed"])
 
+    with case("a trial has a value at each of its rungs, also where eval.every does not ask for one"):
+        rare = dict(ASHA, template=dict(TEMPLATE, eval={"every": 3}), search=dict(ASHA["search"], max_trials=4))
+        w = d.wait_sweep(c.post("/v1/sweeps", rare, want=201).json["id"], "completed")
+        equal(w["rungs"], [1, 2, 4])
+        equal(len(w["trials"][0]["rungs"]), 3)
+        for t in w["trials"]:
+            equal([r["epoch"] for r in t["rungs"]], w["rungs"][:len(t["rungs"])])
+            check(all(isinstance(r["value"], float) for r in t["rungs"]), t)
+
     with case("a sweep is paused, also over a kill, resumed and cancelled"):
         long = dict(ASHA, search=dict(ASHA["search"], method="random", max_epochs=100000))
         del long["search"]["divisor"]
@@ -145,7 +154,6 @@ with Daemon(args=["--workers", "2"]) as d:
                 (asha(goal="best"), "/search/goal"),
                 (asha(speed=1), "/search/speed"),
                 (asha() | {"space": {"/train/seed": {"values": [1, 2]}}}, "/search/max_trials"),
-                ({"template": dict(TEMPLATE, eval={"every": 2})}, "/search/min_epochs"),
                 ({"shape": 1}, "/shape")):
             answer = c.post("/v1/sweeps", {**ASHA, **change}, want=(404, 422)).json
             check(pointer in [e["pointer"] for e in answer["errors"]], f"{change}: {answer['errors']}, want {pointer}")
