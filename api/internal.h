@@ -82,8 +82,12 @@ bool api_again(const struct api_request *q, struct api_response *r, const char *
 /* ---- JSON helpers (response.c). A failed allocation marks the container, and api_send_json then answers 503. */
 
 void api_poison(cJSON *container);
-bool api_poisoned(const cJSON *j);                                  /* j or any member of it; true for NULL */
-cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v);        /* always takes v; NULL = out of memory */
+bool api_poisoned(const cJSON *j);                           /* j or any member of it; true for NULL */
+cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v); /* always takes v; NULL = out of memory */
+/* Replaces the member of that name with v, or appends v. Takes v; NULL = out of memory. */
+void api_put(cJSON *obj, const char *name, cJSON *v);
+/* Moves the members of `from` into `to`, replacing those of the same name. Takes from. */
+void api_merge_take(cJSON *to, cJSON *from);
 void api_push(cJSON *array, cJSON *v);                              /* the same for arrays */
 cJSON *api_add_raw(cJSON *obj, const char *name, const char *json); /* JSON text, NULL = null */
 cJSON *api_add_str(cJSON *obj, const char *name, const char *s);    /* NULL = null */
@@ -347,8 +351,6 @@ bool api_kserve_ready(struct api_ctx *c, const struct api_request *q, struct api
 
 /* ---- jobs.c ---- */
 
-/* Moves the members of `from` into `to`, replacing those of the same name. Takes from. */
-void api_merge_take(cJSON *to, cJSON *from);
 /* Sends the job object, or the members in the query's "fields", with its ETag. */
 void api_send_job(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
                   const struct storage_job *s);

@@ -9,29 +9,6 @@
 
 /* ---- the object ---- */
 
-/* Replaces the member of that name with v, or appends v. Takes v; NULL = out of memory. */
-static void put(cJSON *obj, const char *name, cJSON *v)
-{
-	cJSON *old = v ? cJSON_GetObjectItemCaseSensitive(obj, name) : NULL;
-	if (!old) {
-		api_add_take(obj, name, v);
-		return;
-	}
-	cJSON_free(v->string);
-	v->string = old->string; /* hand over the name: nothing can fail */
-	old->string = NULL;
-	cJSON_ReplaceItemViaPointer(obj, old, v);
-}
-
-void api_merge_take(cJSON *to, cJSON *from)
-{
-	while (from && from->child) {
-		cJSON *m = cJSON_DetachItemViaPointer(from, from->child);
-		put(to, m->string, m);
-	}
-	cJSON_Delete(from);
-}
-
 static cJSON *attempts_json(struct api_ctx *c, const char *job)
 {
 	struct storage_attempt_list l;
@@ -146,15 +123,15 @@ void api_job_as_now(cJSON *j, const struct storage_job *s)
 {
 	cJSON *limits = cJSON_GetObjectItemCaseSensitive(j, "limits"),
 		  *checkpoint = cJSON_GetObjectItemCaseSensitive(j, "checkpoint");
-	put(j, "name", cJSON_CreateString(s->name ? s->name : ""));
-	put(j, "labels", api_parse_trusted(s->labels));
-	put(j, "note", cJSON_CreateString(s->note ? s->note : ""));
-	put(j, "priority", cJSON_CreateNumber((double)s->priority));
-	put(j, "queue", cJSON_CreateString(s->queue));
+	api_put(j, "name", cJSON_CreateString(s->name ? s->name : ""));
+	api_put(j, "labels", api_parse_trusted(s->labels));
+	api_put(j, "note", cJSON_CreateString(s->note ? s->note : ""));
+	api_put(j, "priority", cJSON_CreateNumber((double)s->priority));
+	api_put(j, "queue", cJSON_CreateString(s->queue));
 	if (limits)
-		put(limits, "max_wall_s", cJSON_CreateNumber((double)s->max_wall_s));
+		api_put(limits, "max_wall_s", cJSON_CreateNumber((double)s->max_wall_s));
 	if (checkpoint && s->keep_metric)
-		put(checkpoint, "keep", keep_json(s));
+		api_put(checkpoint, "keep", keep_json(s));
 }
 
 /* What a member costs beyond the row. */
@@ -224,8 +201,8 @@ static cJSON *job_json(struct api_ctx *c, const struct storage_job *s, bool full
 	api_merge_take(j, spec);
 	api_job_as_now(j, s);
 	if (wasd_json_get(j, "on_complete"))
-		put(j, "on_complete", api_on_complete_json(wasd_json_get(j, "on_complete"), s));
-	put(j, "deadline", s->deadline ? time_json(s->deadline) : cJSON_CreateNull());
+		api_put(j, "on_complete", api_on_complete_json(wasd_json_get(j, "on_complete"), s));
+	api_put(j, "deadline", s->deadline ? time_json(s->deadline) : cJSON_CreateNull());
 	api_add_take(j, "progress", s->progress ? api_parse_trusted(s->progress) : cJSON_CreateObject());
 	api_add_int(j, "attempt", s->attempt);
 	if (full && parts & ATTEMPTS)

@@ -214,6 +214,28 @@ cJSON *api_add_take(cJSON *obj, const char *name, cJSON *v)
 	return NULL;
 }
 
+void api_put(cJSON *obj, const char *name, cJSON *v)
+{
+	cJSON *old = v ? cJSON_GetObjectItemCaseSensitive(obj, name) : NULL;
+	if (!old) {
+		api_add_take(obj, name, v);
+		return;
+	}
+	cJSON_free(v->string);
+	v->string = old->string; /* hand over the name: nothing can fail */
+	old->string = NULL;
+	cJSON_ReplaceItemViaPointer(obj, old, v);
+}
+
+void api_merge_take(cJSON *to, cJSON *from)
+{
+	while (from && from->child) {
+		cJSON *m = cJSON_DetachItemViaPointer(from, from->child);
+		api_put(to, m->string, m);
+	}
+	cJSON_Delete(from);
+}
+
 void api_push(cJSON *array, cJSON *v)
 {
 	if (array && v && cJSON_AddItemToArray(array, v))
