@@ -372,7 +372,7 @@ struct api_blobs {
 	                         struct wasd_err *err); /* WASD_ENOTFOUND */
 };
 
-/* Converts checkpoints to and from files of other formats. Both functions wait until deadline_us. */
+/* Converts checkpoints to and from files of other formats, and reads them. The functions wait until deadline_us. */
 struct api_files {
 	struct convert *self;
 	/* A checkpoint as a file ("safetensors", "onnx"), converted now or recently. WASD_ENOTFOUND: the checkpoint has
@@ -385,6 +385,10 @@ struct api_files {
 	 * metadata key. */
 	enum wasd_status (*import_blob)(struct convert *self, const char *sha256, const cJSON *how, bool dry,
 	                                int64_t deadline_us, char id[32], struct wasd_err *err);
+	/* What the weights of a checkpoint are: wasd_checkpoint_layers of wasd/convert.h, or, given {"layer","output",
+	 * "outputs","input","inputs"}, wasd_checkpoint_kernels with its statuses. The caller owns *out. */
+	enum wasd_status (*inspect)(struct convert *self, const char *checkpoint, const cJSON *kernels, int64_t deadline_us,
+	                            cJSON **out, struct wasd_err *err);
 };
 
 /* Deployments. */

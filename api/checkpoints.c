@@ -140,3 +140,53 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 	storage_ckpt_done(&k);
 	return API_DONE;
 }
+
+/* ---- what the weights are ---- */
+
+/* Sends what the engine finds. kernels: NULL, or the window of a layer; taken. */
+static void send_inspected(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *kernels)
+{
+	struct storage_ckpt k;
+	struct wasd_err err = {0};
+	cJSON *found = NULL;
+	if (api_ckpt_find(c, q, r, &k)) {
+		if (k.corrupt)
+			api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
+		else if (kernels && api_poisoned(kernels))
+			api_send_no_memory(r);
+		else if (c->files.inspect(c->files.self, k.id, kernels, q->deadline_us, &found, &err) == WASD_OK)
+			api_send_json(r, 200, found);
+		else if (err.status == WASD_EINVAL)
+			api_send_problem(q, r, "bad_parameter", err.pointer + (*err.pointer == '/'), "%s", err.msg);
+		else
+			api_send_error(q, r, &err);
+		storage_ckpt_done(&k);
+	}
+	cJSON_Delete(kernels);
+}
+
+enum api_result api_checkpoints_layers(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	send_inspected(c, q, r, NULL);
+	return API_DONE;
+}
+
+enum api_result api_checkpoints_layer(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	static const char *const numbers[] = {"output", "outputs", "input", "inputs"};
+	char layer[128];
+	cJSON *kernels = cJSON_CreateObject();
+	api_param(q, "layer", layer);
+	api_add_str(kernels, "layer", layer);
+	for (size_t i = 0; i < API_LEN(numbers); i++) {
+		int64_t n = -1;
+		if (!api_query_int(q, r, numbers[i], strchr(numbers[i], 's') ? 1 : 0, INT32_MAX, &n)) {
+			cJSON_Delete(kernels);
+			return API_DONE;
+		}
+		if (n >= 0)
+			api_add_int(kernels, numbers[i], n);
+	}
+	send_inspected(c, q, r, kernels);
+	return API_DONE;
+}

@@ -202,6 +202,10 @@ static const struct wasd_message rows[] = {
      .members = {STRING("file"), STRING("out"), BOOLEAN("to_serve"), OPTIONAL(OBJECT, "model"),
                  OPTIONAL(ARRAY, "classes"), OPTIONAL(ARRAY, "input")}},
 	{"imported", CONVERT, WASD_ENGINE, .members = {RE, BYTES, SHA256, OBJECT("info")}},
+	/* What the weights of a checkpoint are (wasd_checkpoint_layers); with kernels, an object with the members of struct
+     * wasd_kernels, those of a layer (wasd_checkpoint_kernels). */
+	{"inspect", CONVERT, WASD_DAEMON, "inspected", WASD_PAYLOAD_FILE, {BYTES, SHA256, OPTIONAL(OBJECT, "kernels")}},
+	{"inspected", CONVERT, WASD_ENGINE, .members = {RE, OBJECT("found")}},
 
 	/* ---- wasd-engine profile: one search (wasd/profile.h) ---- */
 	{"search", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,

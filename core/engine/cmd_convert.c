@@ -1,6 +1,6 @@
-/* engine/cmd_convert.c - wasd-engine convert: exports checkpoints to the formats of other programs and imports
- * those, directed by the daemon over descriptor 3 (protocol.h). It runs one conversion at a time; a file appears
- * under its name only when it is complete. */
+/* engine/cmd_convert.c - wasd-engine convert: exports checkpoints to the formats of other programs, imports
+ * those, and says what is in a checkpoint, directed by the daemon over descriptor 3 (protocol.h). It runs one
+ * conversion at a time; a file appears under its name only when it is complete. */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
@@ -134,9 +134,41 @@ static void on_import(struct engine_link *link, const struct wasd_frame *m)
 	wasd_free(out);
 }
 
+/* ---- inspect ---------------------------------------------------------------------------------------- */
+
+static size_t index_of(const cJSON *o, const char *key)
+{
+	int64_t v = 0;
+	return wasd_json_i64(o, key, &v) && v > 0 ? (size_t)v : 0;
+}
+
+static void on_inspect(struct engine_link *link, const struct wasd_frame *m)
+{
+	const cJSON *of = wasd_json_get(m->json, "kernels");
+	struct wasd_err err = {0};
+	struct wasd_payload p = {0};
+	cJSON *found = NULL;
+	enum wasd_status s = wasd_frame_payload(m, &p, &err);
+	if (!s)
+		s = engine_check_digest(p.data, p.len, engine_need_string(m->json, "sha256"), "checkpoint", &err);
+	if (!s && cJSON_IsObject(of)) {
+		struct wasd_kernels k = {engine_need_string(of, "layer"), index_of(of, "output"), index_of(of, "outputs"),
+		                         index_of(of, "input"), index_of(of, "inputs")};
+		s = wasd_checkpoint_kernels(p.data, p.len, &k, &found, &err);
+	} else if (!s) {
+		s = wasd_checkpoint_layers(p.data, p.len, &found, &err);
+	}
+	if (s)
+		engine_error(link, m->seq, &err, NULL);
+	else
+		engine_send(link, wasd_message("inspected", "re:i found:j", (int64_t)m->seq, found), NULL);
+	wasd_payload_done(&p);
+}
+
 static const struct engine_handler handlers[] = {
 	{"export", on_export},
 	{"import", on_import},
+	{"inspect", on_inspect},
 };
 
 int cmd_convert(int argc, char **argv)

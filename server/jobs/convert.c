@@ -196,6 +196,33 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
 	return s;
 }
 
+/* ---- inspecting -------------------------------------------------------------------------------------------------- */
+
+enum wasd_status convert_inspect(struct convert *c, const char *checkpoint, const cJSON *kernels, int64_t deadline_us,
+                                 cJSON **out, struct wasd_err *err)
+{
+	struct api_call call = {0};
+	int fd;
+	int64_t bytes;
+	char sha[WASD_SHA256_HEX];
+	cJSON *copy = kernels ? cJSON_Duplicate(kernels, true) : NULL;
+	if (kernels && !copy)
+		return wasd_fail(err, WASD_ENOMEM, "no memory to inspect a checkpoint");
+	pthread_mutex_lock(&c->making); /* one copy of a checkpoint in memory at a time */
+	enum wasd_status s = storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
+	if (s == WASD_OK) {
+		call.json = wasd_message("inspect", "bytes:i sha256:s kernels:?j", bytes, sha, copy);
+		copy = NULL;
+		s = helper_ask(&c->helper, &call, fd, deadline_us, err);
+	}
+	pthread_mutex_unlock(&c->making);
+	if (s == WASD_OK)
+		*out = cJSON_DetachItemFromObjectCaseSensitive(call.reply, "found");
+	cJSON_Delete(copy);
+	api_call_done(&call);
+	return s;
+}
+
 /* ---- importing -------------------------------------------------------------------------------------------------- */
 
 /* Stores the checkpoint that the engine wrote in the database. */
@@ -342,5 +369,8 @@ void convert_destroy(struct convert *c)
 
 struct api_files convert_api(struct convert *c)
 {
-	return (struct api_files){.self = c, .export_ckpt = convert_export, .import_blob = convert_import};
+	return (struct api_files){.self = c,
+	                          .export_ckpt = convert_export,
+	                          .import_blob = convert_import,
+	                          .inspect = convert_inspect};
 }

@@ -1,5 +1,5 @@
-/* server/jobs/convert.h - exports checkpoints as files for other programs and imports such files as checkpoints, with
- * one short-lived engine process. */
+/* server/jobs/convert.h - exports checkpoints as files for other programs, imports such files as checkpoints, and says
+ * what is in a checkpoint, with one short-lived engine process. */
 #ifndef SERVER_JOBS_CONVERT_H
 #define SERVER_JOBS_CONVERT_H
 
@@ -26,6 +26,8 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
                                 int64_t deadline_us, struct api_file *out, struct wasd_err *err);
 enum wasd_status convert_import(struct convert *c, const char *sha256, const cJSON *how, bool dry, int64_t deadline_us,
                                 char id[32], struct wasd_err *err);
+enum wasd_status convert_inspect(struct convert *c, const char *checkpoint, const cJSON *kernels, int64_t deadline_us,
+                                 cJSON **out, struct wasd_err *err);
 struct api_files convert_api(struct convert *c);
 
 #endif

@@ -373,6 +373,11 @@ static const struct bad cases[] = {
 	/* checkpoints */
 	{404, "not_found", "GET", "/v1/checkpoints/ckpt_none", NULL, "ckpt_none", NULL},
 	{404, "not_found", "GET", "/v1/checkpoints/ckpt_none/file", NULL, "ckpt_none", NULL},
+	{404, "not_found", "GET", "/v1/checkpoints/ckpt_none/layers", NULL, "ckpt_none", NULL},
+	{404, "not_found", "GET", "/v1/checkpoints/CKPT/layers/conv9", NULL, "no layer conv9", "/layer"},
+	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/layers/conv1?output=4", NULL, "outputs 0 to 3", "output"},
+	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/layers/conv1?outputs=0", NULL, "outputs", "outputs"},
+	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/layers/conv1?input=-1", NULL, "input", "input"},
 	{409, "referenced", "DELETE", "/v1/checkpoints/CKPT", NULL, "live", NULL},
 	{422, "invalid_field", "PATCH", "/v1/checkpoints/CKPT", "{\"pinned\":\"yes\"}", "not \"yes\"", "/pinned"},
 	{422, "invalid_field", "PATCH", "/v1/checkpoints/CKPT", "{}", "/pinned is missing", "/pinned"},

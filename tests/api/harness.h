@@ -222,6 +222,23 @@ static enum wasd_status fake_export(struct convert *self, const char *checkpoint
 	return wasd_memfd_sealed("test", text, strlen(text), &out->fd, err);
 }
 
+/* A network with the layer conv1 of 4 kernels. */
+static enum wasd_status fake_inspect(struct convert *self, const char *checkpoint, const cJSON *kernels,
+                                     int64_t deadline_us, cJSON **out, struct wasd_err *err)
+{
+	const char *layer = "";
+	int64_t output = 0;
+	(void)self, (void)checkpoint, (void)deadline_us;
+	if (t.engine_down)
+		return wasd_fail(err, WASD_EBUSY, "the conversion's process ended");
+	if (kernels && wasd_json_str(kernels, "layer", &layer) && strcmp(layer, "conv1"))
+		return wasd_fail_at(err, WASD_ENOTFOUND, "/layer", "no layer %s", layer);
+	if (wasd_json_i64(kernels, "output", &output) && output > 3)
+		return wasd_fail_at(err, WASD_EINVAL, "/output", "layer conv1 has outputs 0 to 3");
+	*out = kernels ? cJSON_Duplicate(kernels, true) : cJSON_Parse("{\"alive\":4}");
+	return WASD_OK;
+}
+
 static void fake_profile_queued(struct profiles *self, const char *id)
 {
 	(void)self, (void)id;
@@ -639,7 +656,7 @@ __attribute__((unused)) static void setup(void)
 		.data = {.ingest = fake_ingest, .synthesize = fake_synthesize, .preview = fake_preview, .gone = fake_gone},
 		.blobs = {.put = fake_blob_put, .open = fake_blob_open},
 		.reports = {.get = fake_report},
-		.files = {.export_ckpt = fake_export, .import_blob = fake_import},
+		.files = {.export_ckpt = fake_export, .import_blob = fake_import, .inspect = fake_inspect},
 		.serving = {.changed = fake_deployment_changed,
 	                .tuned = fake_deployment_tuned,
 	                .settle = fake_deployment_settle,

@@ -540,6 +540,173 @@ static void import_without_memory(void)
 	tiny_done(&r);
 }
 
+/* ---- what the weights are ---- */
+
+static double num_of(const cJSON *o, const char *key)
+{
+	double v = NAN;
+	wasd_json_num(o, key, &v);
+	return v;
+}
+
+static const cJSON *row_of(const cJSON *found, const char *layer)
+{
+	const cJSON *l;
+	cJSON_ArrayForEach(l, wasd_json_get(found, "layers"))
+		if (!strcmp(wasd_json_get(l, "name")->valuestring, layer))
+			return l;
+	CHECK_MSG(false, "no layer %s", layer);
+	return NULL;
+}
+
+#define PRUNED(strategies) \
+	"{\"model\":{\"name\":\"own\",\"layers\":[{\"type\":\"conv\",\"out\":8,\"bias\":true,\"name\":\"a\"},{\"type\":\"relu\"}," \
+	"{\"type\":\"conv\",\"depthwise\":true,\"kernel\":5,\"name\":\"b\"},{\"type\":\"maxpool\",\"kernel\":2},{\"type\":\"flatten\"}," \
+	"{\"type\":\"linear\",\"out\":\"classes\",\"name\":\"c\"}]},\"weights\":[" strategies \
+	"],\"train\":{\"epochs\":1,\"batch\":16}}"
+#define THREE_QUARTERS "{\"type\":\"magnitude\",\"sparsity\":0.75,\"begin\":0.4,\"end\":0.7,\"every\":1}"
+
+/* Weights by layer: a 8x3x3x3, b 8x1x5x5 (depthwise, never pruned), c 10x512. */
+static void alive_weights_of_each_layer(void)
+{
+	static const struct {
+		const char *spec;
+		double alive[3];
+		const char *mask; /* NULL: none */
+	} cases[] = {
+		{PRUNED(THREE_QUARTERS), {54, 200, 1280}, "magnitude"},
+		{PRUNED(THREE_QUARTERS ",{\"type\":\"compander\"}"), {54, 200, 1280}, "magnitude"},
+		{PRUNED(""), {216, 200, 5120}, NULL},
+	};
+	static const char *const layers[] = {"a", "b", "c"};
+	static const double n[] = {216, 200, 5120}, params[] = {224, 208, 5130};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct tiny_run r = {0};
+		struct wasd_err err = {0};
+		cJSON *found = NULL;
+		tiny_go(&r, cases[i].spec, small);
+		CHECK_MSG(!r.status && !wasd_checkpoint_layers(r.file, r.len, &found, &err), "%s %s", r.err.msg, err.msg);
+		double alive = 0;
+		for (int k = 0; k < 3; k++) {
+			const cJSON *l = row_of(found, layers[k]), *masks = wasd_json_get(l, "masks");
+			CHECK_NEAR(num_of(l, "weights"), n[k], 0);
+			CHECK_NEAR(num_of(l, "params"), params[k], 0);
+			CHECK_NEAR(num_of(l, "alive"), cases[i].alive[k], 0);
+			CHECK_NEAR(num_of(l, "zeros"), n[k] - cases[i].alive[k], 0);
+			CHECK_NEAR(num_of(l, "share"), cases[i].alive[k] / n[k], 1e-12);
+			CHECK_INT(cJSON_GetArraySize(masks), cases[i].mask && k != 1);
+			if (masks && masks->child)
+				CHECK_STR(masks->child->valuestring, cases[i].mask);
+			alive += cases[i].alive[k];
+		}
+		CHECK_NEAR(num_of(found, "alive"), alive, 0);
+		CHECK_NEAR(num_of(found, "weights"), 5536, 0);
+		CHECK_NEAR(num_of(found, "params"), 5562, 0);
+		cJSON_Delete(found);
+		tiny_done(&r);
+	}
+}
+
+/* The window's numbers are the tensor's, to four digits, and null exactly where the mask has a 0. */
+static void kernels_of_a_layer(void)
+{
+	static const struct {
+		struct wasd_kernels which;
+		size_t output, outputs, input, inputs, taps, ins; /* what comes, and the inputs of the layer */
+	} cases[] = {
+		{{.layer = "a"}, 0, 8, 0, 3, 9, 3},
+		{{.layer = "a", .output = 5, .outputs = 2, .input = 1, .inputs = 9}, 5, 2, 1, 2, 9, 3},
+		{{.layer = "b"}, 0, 8, 0, 1, 25, 1},
+		{{.layer = "c"}, 0, 10, 0, 32, 1, 512},
+		{{.layer = "c", .output = 9, .input = 500}, 9, 1, 500, 12, 1, 512},
+		{{.layer = "c", .inputs = 512}, 0, 10, 0, 512, 1, 512},
+	};
+	struct tiny_run r = {0};
+	struct wasd_err err = {0};
+	struct wasd_st *st = NULL;
+	tiny_go(&r, PRUNED(THREE_QUARTERS), small);
+	CHECK_MSG(!r.status && !wasd_st_open(r.file, r.len, &st, &err), "%s %s", r.err.msg, err.msg);
+	for (size_t i = 0; st && i < sizeof cases / sizeof *cases; i++) {
+		char name[64];
+		cJSON *found = NULL;
+		CHECK_MSG(!wasd_checkpoint_kernels(r.file, r.len, &cases[i].which, &found, &err), "%zu: %s", i, err.msg);
+		CHECK_NEAR(num_of(found, "output"), (double)cases[i].output, 0);
+		CHECK_NEAR(num_of(found, "outputs"), (double)cases[i].outputs, 0);
+		CHECK_NEAR(num_of(found, "input"), (double)cases[i].input, 0);
+		CHECK_NEAR(num_of(found, "inputs"), (double)cases[i].inputs, 0);
+		const cJSON *list = wasd_json_get(found, "weights"), *v = list ? list->child : NULL;
+		size_t row = cases[i].inputs * cases[i].taps;
+		CHECK_INT(cJSON_GetArraySize(list), (int)(cases[i].outputs * row));
+		snprintf(name, sizeof name, "%s.weight", cases[i].which.layer);
+		const struct wasd_st_tensor *w = wasd_st_find(st, name);
+		snprintf(name, sizeof name, "weights.magnitude.%s.weight", cases[i].which.layer);
+		const struct wasd_st_tensor *mask = wasd_st_find(st, name);
+		CHECK_INT(mask != NULL, *cases[i].which.layer != 'b');
+		for (size_t at = 0; v; v = v->next, at++) {
+			size_t k = ((cases[i].output + at / row) * cases[i].ins + cases[i].input) * cases[i].taps + at % row;
+			bool alive = !mask || (((const uint8_t *)mask->data)[k / 8] >> k % 8 & 1);
+			double is = sizeof(real) == 8 ? ((const double *)w->data)[k] : (double)((const float *)w->data)[k];
+			CHECK_MSG(alive ? cJSON_IsNumber(v) && fabs(v->valuedouble - is) <= 6e-4 * fabs(is) : cJSON_IsNull(v),
+			          "%s, weight %zu: %g", cases[i].which.layer, k, is);
+		}
+		cJSON_Delete(found);
+	}
+	wasd_st_close(st);
+	tiny_done(&r);
+}
+
+static void windows_that_do_not_fit(void)
+{
+	static const struct {
+		struct wasd_kernels which;
+		enum wasd_status status;
+		const char *pointer, *says;
+	} cases[] = {
+		{{.layer = "conv9"}, WASD_ENOTFOUND, "/layer", "no layer conv9"},
+		{{.layer = "bn"}, WASD_ENOTFOUND, "/layer", "with weights"},
+		{{.layer = "conv", .output = 64}, WASD_EINVAL, "/output", "outputs 0 to 63"},
+		{{.layer = "fc", .input = 512}, WASD_EINVAL, "/input", "inputs 0 to 511"},
+		{{.layer = "layer4.1.conv1", .outputs = 512, .inputs = 4}, WASD_EINVAL, "/outputs", "fewer outputs or inputs"},
+		{{.layer = "layer4.1.conv1", .outputs = SIZE_MAX, .inputs = SIZE_MAX}, WASD_EINVAL, "/outputs", "fewer"},
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct wasd_err err = {0};
+		cJSON *found = NULL;
+		CHECK_INT(wasd_checkpoint_kernels(trained.file, trained.len, &cases[i].which, &found, &err), cases[i].status);
+		CHECK_STR(err.pointer, cases[i].pointer);
+		CHECK_MSG(strstr(err.msg, cases[i].says) && !found, "%s", err.msg);
+	}
+}
+
+/* A file that is cut, or an allocation that fails: an error, no leak. */
+static void contents_of_hostile_files(void)
+{
+	const struct wasd_kernels which = {.layer = "a"};
+	struct tiny_run r = {0};
+	struct wasd_err err = {0};
+	cJSON *found = NULL;
+	tiny_go(&r, PRUNED(THREE_QUARTERS), small);
+	for (size_t n = 0; n < r.len; n += n < 64 ? 1 : r.len / 61)
+		CHECK(wasd_checkpoint_layers(r.file, n, &found, &err) == WASD_ECORRUPT && !found);
+	for (int part = 0; part < 2; part++) {
+		enum wasd_status s = WASD_ENOMEM;
+		for (uint64_t n = 1; s == WASD_ENOMEM && n < 100000; n++) {
+			struct wasd_mem_stats before = wasd_mem_stats(), after;
+			wasd_mem_fail_at(n);
+			s = part ? wasd_checkpoint_kernels(r.file, r.len, &which, &found, &err) :
+			           wasd_checkpoint_layers(r.file, r.len, &found, &err);
+			wasd_mem_fail_at(0);
+			after = wasd_mem_stats();
+			CHECK_MSG(!s || (!found && after.allocs - before.allocs == after.frees - before.frees), "allocation %llu",
+			          (unsigned long long)n);
+		}
+		CHECK_MSG(!s && found, "%s: %s", wasd_status_name(s), err.msg);
+		cJSON_Delete(found);
+		found = NULL;
+	}
+	tiny_done(&r);
+}
+
 int main(void)
 {
 	char path[96];
@@ -557,6 +724,10 @@ int main(void)
 	TEST_RUN(other_types);
 	TEST_RUN(hostile_files);
 	TEST_RUN(import_without_memory);
+	TEST_RUN(alive_weights_of_each_layer);
+	TEST_RUN(kernels_of_a_layer);
+	TEST_RUN(windows_that_do_not_fit);
+	TEST_RUN(contents_of_hostile_files);
 	tiny_done(&trained);
 	wasd_dataset_close(small);
 	tiny_end();

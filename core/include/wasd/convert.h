@@ -19,6 +19,28 @@ enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **o
 enum wasd_status wasd_export_onnx(const struct wasd_mode_source *from, void **out, size_t *out_len,
                                   struct wasd_err *err);
 
+/* What the weights of a checkpoint are, as JSON; the caller owns *out:
+ *     {"arch","params":N of the network,"weights":N,"alive":N,"share":X,"zeros":N,
+ *      "layers":[{"name","op","shape":[O,I/groups,kh,kw] or [O,I],"params":N,"weights":N,"alive":N,"share":X,"zeros":N,
+ *                 "masks":[strategies that keep one]}]}
+ * for the convolutions and linear layers in execution order. weights: without biases and batch normalisation, which
+ * params has. A weight is alive if every mask says so, or, without a mask, if it is not zero; zeros: the weights that
+ * are exactly zero. */
+enum wasd_status wasd_checkpoint_layers(const void *bytes, size_t len, cJSON **out, struct wasd_err *err);
+
+/* A window of a layer's weights: outputs and inputs from these indices on. outputs or inputs 0: as many as are well
+ * looked at, 64 kernels, or 32 x 32 weights of a layer with one tap. */
+#define WASD_KERNEL_VALUES 16384 /* in one window, at most */
+struct wasd_kernels {
+	const char *layer;
+	size_t output, outputs, input, inputs;
+};
+/* Its weights, to four digits: {"name","op","shape","masks","output","outputs","input","inputs","weights":[...]}, by
+ * output, input, row and column; null: not alive. The caller owns *out. WASD_ENOTFOUND: no such layer; WASD_EINVAL: the
+ * window does not lie in it, or is too large. The pointer is that of the member. */
+enum wasd_status wasd_checkpoint_kernels(const void *bytes, size_t len, const struct wasd_kernels *which, cJSON **out,
+                                         struct wasd_err *err);
+
 /* What the caller knows about a file from elsewhere; NULL members are taken from the file's metadata (under the names
  * used by wasd_export_safetensors). */
 struct wasd_import {
