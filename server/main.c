@@ -112,7 +112,7 @@ int main(int argc, char **argv)
 	const struct client_command *c = client_command_find(argc - 1, argv + 1, &words);
 	if (c && c->run)
 		return c->run(argc - 1 - words, argv + 1 + words);
-	if (!strcmp(cmd, "bench") || !strcmp(cmd, "describe"))
+	if (!strcmp(cmd, "bench"))
 		return become_engine(argv[1], argc - 2, argv + 2);
 	if (!strcmp(cmd, "version") || !strcmp(cmd, "--version")) {
 		puts("wasd " WASD_VERSION);

@@ -11,25 +11,34 @@ struct asked {
 	cJSON *model;
 	struct wasd_shape input;
 	int classes;
-	bool json;
+	bool json, named;
+	bool or_other; /* the caller knows other things by name than networks: an unknown one is its affair */
 };
 
-static void usage(FILE *f)
+enum { UNKNOWN_NETWORK = 4 };
+
+static void list_networks(FILE *f)
 {
-	fprintf(
-		f,
-		"usage: wasd describe NETWORK [--OPTION N] [--input CxHxW] [--classes N] [--json]\n"
-		"       wasd describe --model FILE [--input CxHxW] [--classes N] [--json]\n\n"
-		"  --input      image shape; default 3x32x32\n"
-		"  --classes    default 10\n"
-		"  --model      a file with a job spec's \"model\" object, or with a whole job spec\n"
-		"  --json       one JSON object, every layer in it, instead of a table\n\nnetworks and their own options:\n");
 	const struct wasd_arch *a;
 	for (int i = 0; (a = wasd_arch_at(i)); i++) {
 		fprintf(f, "  %-19s%s\n", a->name, a->summary);
 		for (const struct wasd_field *o = a->options; o->name; o++)
 			fprintf(f, "    --%-15s%s; default %s\n", o->name, o->summary, o->def);
 	}
+}
+
+static void usage(FILE *f)
+{
+	fprintf(
+		f, "usage: wasd describe NETWORK [--OPTION N] [--input CxHxW] [--classes N] [--json]\n"
+		   "       wasd describe --model FILE [--input CxHxW] [--classes N] [--json]\n\n"
+		   "  --input      image shape; default 3x32x32\n"
+		   "  --classes    default 10\n"
+		   "  --model      a file with a job spec's \"model\" object, or with a whole job spec\n"
+		   "  --json       one JSON object, every layer in it, instead of a table\n"
+		   "  --networks   only the list below\n"
+		   "  --or-other   exit with 4, without a message, if NETWORK is unknown\n\nnetworks and their own options:\n");
+	list_networks(f);
 }
 
 static int refuse(const char *what, const struct wasd_err *err)
@@ -228,11 +237,12 @@ static int read_arguments(struct asked *q, int argc, char **argv)
 	q->classes = 10;
 	for (int i = 1; i < argc; i++) {
 		const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
-		if (!strcmp(name, "--json")) {
-			q->json = true;
+		if (!strcmp(name, "--json") || !strcmp(name, "--or-other")) {
+			*(name[2] == 'j' ? &q->json : &q->or_other) = true;
 			continue;
 		}
 		if (name[0] != '-' && !q->model) {
+			q->named = true;
 			q->model = cJSON_CreateObject();
 			if (!cJSON_AddStringToObject(q->model, "arch", name))
 				return wrong("no memory", "");
@@ -282,11 +292,17 @@ int cmd_describe(int argc, char **argv)
 		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
 			usage(stdout);
 			return 0;
+		} else if (!strcmp(argv[i], "--networks")) {
+			list_networks(stdout);
+			return 0;
 		}
 	int rc = read_arguments(&q, argc, argv);
-	if (!rc && (wasd_network_complete(q.model, NULL, &err) ||
-	            wasd_network_describe(q.model, NULL, q.input, q.classes, &d, &err)))
+	if (q.or_other && q.named && !wasd_arch_find(text(q.model, "arch"))) {
+		rc = UNKNOWN_NETWORK;
+	} else if (!rc && (wasd_network_complete(q.model, NULL, &err) ||
+	                   wasd_network_describe(q.model, NULL, q.input, q.classes, &d, &err))) {
 		rc = refuse(err.pointer, &err);
+	}
 	if (d)
 		rc = q.json ? print_json(d) : print_table(d) ? 0 : 1;
 	cJSON_Delete(d);

@@ -25,15 +25,6 @@ static const struct client_command bench_infer = {
 	.text = "Times inference of a network on random images. wasd bench --help lists the options.",
 	.example = "wasd bench infer --arch resnet18",
 };
-static const struct client_command describe = {
-	.name = "describe",
-	.arguments = "NETWORK ...",
-	.summary = "list a network layer by layer; needs no daemon",
-	.text =
-		"Lists a network layer by layer: shapes, parameters, multiply-adds, what is augmented. wasd describe --help lists the "
-		"options.",
-	.example = "wasd describe resnet18",
-};
 static const struct client_command version = {
 	.name = "version",
 	.arguments = "",
@@ -89,7 +80,7 @@ const struct client_command *const client_commands[] = {
 	&client_command_bench_serve,
 	&bench_train,
 	&bench_infer,
-	&describe,
+	&client_command_describe,
 	&serve,
 	&client_command_completion,
 	&client_command_man,

@@ -25,7 +25,7 @@ def complete(*lines, **env):
 
 
 listed = re.findall(r"^  wasd ([a-z]+(?: [a-z]+)?)(?: .*?)?  +\S.*$", wasd("help")[0], re.M)
-OUTSIDE = ("serve", "describe", "bench train", "bench infer", "version")           # main.c or the engine reads their options
+OUTSIDE = ("serve", "bench train", "bench infer", "version")           # main.c or the engine reads their options
 pages = directory()
 options = {}
 

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Strategies of weights through the daemon: a pruned job's curves, log, files and answers; refusals by pointer."""
-import struct
+import json, math, os, struct, subprocess
 
-from lib import Daemon, case, check, equal, finish, png, safetensors
+from lib import BUILD, PATIENCE, Daemon, case, check, equal, finish, png, safetensors
 from webdriver import Browser
 
 PRUNED = {"dataset": "glyphs", "model": {"arch": "lenet"}, "weights": [{"type": "magnitude", "sparsity": 0.8, "begin": 0.5, "end": 2, "every": 2}],
@@ -14,6 +14,12 @@ def zeros_and_masks(tensors, layer):
     values = struct.unpack(f"<{len(tensors[layer][2]) // 4}f", tensors[layer][2])
     bits = tensors[f"weights.magnitude.{layer}"][2]
     return [v == 0 for v in values], [not bits[i // 8] >> i % 8 & 1 for i in range(len(values))]
+
+
+def wasd(*args, rc=0):
+    p = subprocess.run([os.path.join(BUILD, "wasd"), *args], capture_output=True, text=True, timeout=60 * PATIENCE)
+    equal(p.returncode, rc, f"wasd {' '.join(args)}: {p.stdout}{p.stderr}")
+    return p.stdout + p.stderr
 
 
 with Daemon() as d:
@@ -52,6 +58,33 @@ with Daemon() as d:
         d.deploy("pruned", job["id"])
         answer = c.post("/v1/deployments/pruned/classify", png(32, 32, lambda x, y: (x, y, 0)), headers={"Content-Type": "image/png"}).json
         check(answer, answer)
+
+    with case("the layers of a checkpoint: what is alive, the kernels with what was removed, and the same from `wasd describe`"):
+        layers = c.get(f"/v1/checkpoints/{newest['id']}/layers").json
+        equal([l["name"] for l in layers["layers"]], LAYERS)
+        for l in layers["layers"]:
+            dead = zeros_and_masks(tensors, l["name"] + ".weight")[1]
+            equal((l["weights"], l["alive"], l["zeros"], l["masks"]), (len(dead), len(dead) - sum(dead), sum(dead), ["magnitude"]), l["name"])
+        equal((layers["weights"], layers["alive"]), tuple(sum(l[key] for l in layers["layers"]) for key in ("weights", "alive")))
+        whole = c.get(f"/v1/checkpoints/{newest['id']}/layers/conv2?outputs=16&inputs=6").json
+        equal((whole["shape"], whole["output"], whole["input"]), ([16, 6, 5, 5], 0, 0))
+        equal([v is None for v in whole["weights"]], zeros_and_masks(tensors, "conv2.weight")[1])
+        part = c.get(f"/v1/checkpoints/{newest['id']}/layers/conv2?output=3&outputs=1&input=2&inputs=2").json
+        equal(part["weights"], whole["weights"][(3 * 6 + 2) * 25:(3 * 6 + 4) * 25])
+        c.get(f"/v1/checkpoints/{newest['id']}/layers/conv2?output=16", want=400)
+        c.get(f"/v1/checkpoints/{newest['id']}/layers/relu", want=404)
+        url = ("--url", f"127.0.0.1:{d.port}")
+        told = json.loads(wasd("describe", job["id"], "--checkpoint", newest["id"], "--json", *url))
+        equal(told, layers | {"checkpoint": newest["id"], "job": job["id"], "epoch": newest["epoch"], "step": newest["step"]})
+        best = c.get(f"/v1/jobs/{job['id']}").json["best"]["checkpoint"]
+        equal(json.loads(wasd("describe", job["id"], "--json", *url))["checkpoint"], best)
+        table = wasd("describe", newest["id"], *url).splitlines()
+        equal([line.split()[0] for line in table[4:]], LAYERS)
+        equal(table[4].split(), ["conv1", "conv", "6x3x5x5", "456", "450", "90", "20.0", "magnitude"])
+        check("no job" in wasd("describe", "alexnet", *url, rc=1), "neither a network nor a job")
+        plain = d.wait_job(d.submit(dataset="glyphs", model={"arch": "lenet"}, was=False, train={"epochs": 1})["id"])["id"]
+        rows = json.loads(wasd("describe", plain, "--json", *url))["layers"]
+        equal([(l["alive"] + l["zeros"], l["masks"]) for l in rows], [(math.prod(l["shape"]), []) for l in rows])
 
     with case("the form has every strategy with its options, and shows a refusal at the option"), Browser() as b:
         b.open(f"http://127.0.0.1:{d.port}/")
