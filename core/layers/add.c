@@ -95,6 +95,7 @@ const struct layer layer_add = {
 	.summary = "sum of two layers of equal shape, as at the end of a residual block",
 	.inputs = 2,
 	.blame = "from",
+	.channels = LAYER_CHANNELS_SAME,
 	.phase_fwd = WASD_PHASE_OTHER,
 	.phase_bwd = WASD_PHASE_OTHER,
 	.shape = add_shape,

@@ -321,6 +321,7 @@ const struct layer layer_batchnorm = {
 			{{"momentum", WASD_NUM, "0.1", 0, 1, .summary = "weight of a batch in the running statistics"},
              offsetof(struct node, momentum)},
 		},
+	.channels = LAYER_CHANNELS_SCALED,
 	.phase_fwd = WASD_PHASE_BATCHNORM,
 	.phase_bwd = WASD_PHASE_BATCHNORM,
 	.shape = bn_shape,

@@ -109,6 +109,7 @@ static const struct layer_kernel box_kernel = {.forward = box_forward, .backward
 
 const struct layer layer_boxsum = {
 	.op = "boxsum",
+	.channels = LAYER_CHANNELS_SAME,
 	.phase_fwd = WASD_PHASE_CONV_FWD,
 	.phase_bwd = WASD_PHASE_CONV_BWD,
 	.shape = box_shape,

@@ -88,6 +88,7 @@ const struct layer layer_concat = {
 	.summary = "channels of several layers, concatenated",
 	.inputs = -1,
 	.blame = "from",
+	.channels = LAYER_CHANNELS_STACKED,
 	.phase_fwd = WASD_PHASE_OTHER,
 	.phase_bwd = WASD_PHASE_OTHER,
 	.shape = concat_shape,

@@ -151,6 +151,7 @@ const struct layer layer_conv = {
 			{{"bias", WASD_BOOL, "true", .summary = "a number added to each output channel"},
              offsetof(struct node, biased)},
 		},
+	.channels = LAYER_CHANNELS_WEIGHED,
 	.phase_fwd = WASD_PHASE_CONV_FWD,
 	.phase_bwd = WASD_PHASE_CONV_BWD,
 	.shape = conv_shape,

@@ -55,6 +55,7 @@ static const struct layer_kernel flatten_kernel = {.forward = flatten_forward, .
 const struct layer layer_flatten = {
 	.op = "flatten",
 	.summary = "flattens maps to one vector, for linear",
+	.channels = LAYER_CHANNELS_SPREAD,
 	.phase_fwd = WASD_PHASE_OTHER,
 	.phase_bwd = WASD_PHASE_OTHER,
 	.shape = flatten_shape,

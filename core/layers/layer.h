@@ -147,6 +147,16 @@ enum { LAYER_KEEPS_X = 1, LAYER_KEEPS_Y = 2 };
 
 struct onnx;
 
+/* How a channel of the output depends on those of the inputs. graph/alive.h removes channels by it. */
+enum layer_channels {
+	LAYER_CHANNELS_MIXED,   /* in no way listed here: no channel of inputs and output is ever removed */
+	LAYER_CHANNELS_WEIGHED, /* by weights (out, in/groups, taps...) and a bias (out) */
+	LAYER_CHANNELS_SAME,    /* on the same channel of every input; it is 0 where they are */
+	LAYER_CHANNELS_SCALED,  /* on the same channel, which is normalised, scaled and shifted */
+	LAYER_CHANNELS_STACKED, /* the inputs' channels, one after the other */
+	LAYER_CHANNELS_SPREAD,  /* a channel becomes H*W channels, one after the other */
+};
+
 /* Initial values of a parameter: those of wasd_graph_param, and U(-1/sqrt(fan_in), 1/sqrt(fan_in)). */
 enum param_init { PARAM_UNIT = WASD_INIT_UNIT, PARAM_ONE = WASD_INIT_ONE, PARAM_ZERO = WASD_INIT_ZERO, PARAM_FAN_IN };
 
@@ -191,7 +201,8 @@ struct layer {
 	bool fuses_training, fuses_inference; /* can absorb a residual and an activation in such plans */
 	bool is_add;                          /* the sum of two tensors: may become another step's residual */
 	enum act is_act;                      /* an activation: may become another step's act */
-	bool trains_only;                     /* the identity outside training: a compiled bundle omits it */
+	enum layer_channels channels;
+	bool trains_only; /* the identity outside training: a compiled bundle omits it */
 	void (*onnx)(struct onnx *o,
 	             const struct node *n); /* exports it as ONNX operators (layers/onnx.h); NULL: not exportable */
 	const struct layer_kernel *kernel;  /* for plane layouts; NULL: every backend brings its own */

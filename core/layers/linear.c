@@ -55,6 +55,7 @@ const struct layer layer_linear = {
              .classes = true},
 			{{"bias", WASD_BOOL, "true", .summary = "a number added to each output"}, offsetof(struct node, biased)},
 		},
+	.channels = LAYER_CHANNELS_WEIGHED,
 	.phase_fwd = WASD_PHASE_LINEAR,
 	.phase_bwd = WASD_PHASE_LINEAR,
 	.shape = linear_shape,

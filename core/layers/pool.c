@@ -280,6 +280,7 @@ const struct layer layer_maxpool = {
 		},
 	.settle = pool_settle,
 	.blame = "kernel",
+	.channels = LAYER_CHANNELS_SAME,
 	.phase_fwd = WASD_PHASE_OTHER,
 	.phase_bwd = WASD_PHASE_OTHER,
 	.shape = pool_shape,
@@ -296,6 +297,7 @@ const struct layer layer_avgpool = {
 		},
 	.settle = pool_settle,
 	.blame = "kernel",
+	.channels = LAYER_CHANNELS_SAME,
 	.phase_fwd = WASD_PHASE_OTHER,
 	.phase_bwd = WASD_PHASE_OTHER,
 	.shape = pool_shape,
@@ -305,6 +307,7 @@ const struct layer layer_avgpool = {
 const struct layer layer_globalpool = {
 	.op = "globalpool",
 	.summary = "mean of each whole map",
+	.channels = LAYER_CHANNELS_SAME,
 	.phase_fwd = WASD_PHASE_OTHER,
 	.phase_bwd = WASD_PHASE_OTHER,
 	.shape = globalpool_shape,

@@ -113,6 +113,7 @@ static const struct layer_kernel relu_kernel = {.forward = relu_forward, .backwa
 const struct layer layer_relu = {
 	.op = "relu",
 	.summary = "max(x, 0)",
+	.channels = LAYER_CHANNELS_SAME,
 	.phase_fwd = WASD_PHASE_OTHER,
 	.phase_bwd = WASD_PHASE_OTHER,
 	.shape = relu_shape,
@@ -126,6 +127,7 @@ const struct layer layer_relu = {
 const struct layer layer_relu6 = {
 	.op = "relu6",
 	.summary = "min(max(x, 0), 6)",
+	.channels = LAYER_CHANNELS_SAME,
 	.phase_fwd = WASD_PHASE_OTHER,
 	.phase_bwd = WASD_PHASE_OTHER,
 	.shape = relu_shape,
