@@ -51,13 +51,24 @@ class Browser:
         return self.call("POST", self.session + "/element", {"using": "css selector", "value": css})[ELEMENT]
 
     def click(self, css):
+        self.idle()
         self.call("POST", f"{self.session}/element/{self.find(css)}/click")
+
+    def idle(self):
+        """Waits for the work of the buttons: one that works ignores a click. A button whose dialog was closed works until the next frame."""
+        self.wait("return document.querySelector('dialog[open]') || !document.querySelector('button[aria-busy]')", "buttons without work")
+
+    def press(self, css, text):
+        """Clicks the button with that text by script, wherever it is on the page."""
+        self.wait("""const b = [...document.querySelectorAll(arguments[0])].find((n) => n.textContent.trim() === arguments[1] && !n.hidden && !n.disabled && !n.hasAttribute('aria-busy'));
+                     b?.click(); return !!b""", f"a button {text} that is not at work", args=(css, text))
 
     def type(self, css, text):
         self.call("POST", f"{self.session}/element/{self.find(css)}/value", {"text": text})
 
     def keys(self, text):
         """Types into the focused element; \ue004 Tab, \ue007 Enter, \ue00c Escape."""
+        self.idle()
         strokes = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
         self.call("POST", self.session + "/actions", {"actions": [{"type": "key", "id": "keys", "actions": strokes}]})
 
@@ -75,11 +86,11 @@ class Browser:
         self.cdp("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}, {"name": "prefers-reduced-motion", "value": "reduce"}])
         self.wait(f"return matchMedia('(prefers-color-scheme: {name})').matches", name)
 
-    def wait(self, script, what, timeout=60):
+    def wait(self, script, what, timeout=60, args=()):
         """Waits until the script returns something true, and returns it. Runs the script every tenth of a second."""
         end = time.monotonic() + timeout * PATIENCE
         while True:
-            value = self.run(script)
+            value = self.run(script, *args)
             if value:
                 return value
             check(time.monotonic() < end, f"the page did not show {what}; console: {self.console()}")
