@@ -111,7 +111,7 @@ cJSON *spec_model_canon(struct field_ctx *c, const char *pointer, const struct w
 	cJSON *out = cJSON_CreateObject();
 	if (!wasd_json_str(v, "arch", &arch) || !api_add_str(out, "arch", arch))
 		c->faults->no_memory = true;
-	if (options_canon(c, pointer, "arch", wasd_json_get(row, "options"), NULL, v, out))
+	if (options_canon(c, pointer, "arch", wasd_json_get(row, "options"), wasd_spec_network, v, out))
 		return out;
 	cJSON_Delete(out);
 	return NULL;

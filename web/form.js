@@ -93,8 +93,10 @@ export function createForm({ datasets, submitted }) {
       strategies.fill(listed);
       field.arch.replaceChildren(...archs.map((a) => el('option', { value: a.name }, a.name)));
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
-      const rules = members.find((m) => m.path === '/data/normalize');
-      field.normalize.replaceChildren(...rules.choices.map((c) => el('option', { value: c, selected: c === rules.default }, c)));
+      for (const path of ['/data/normalize', '/model/init']) {
+        const rules = members.find((m) => m.path === path);
+        field[path.split('/').pop()].replaceChildren(...rules.choices.map((c) => el('option', { value: c, selected: c === rules.default }, c)));
+      }
       $('#job-augment').append(...augment.map((a) => el('label', { title: a.summary }, el('input', { type: 'checkbox', name: 'augment', value: a.name }), ` ${a.name.replaceAll('_', ' ')}`)));
       field.schedule.replaceChildren(...schedules.map((s) => el('option', { value: s.name, selected: s.name === 'cosine' }, s.name)));
     }
@@ -114,7 +116,7 @@ export function createForm({ datasets, submitted }) {
     const arch = field.arch.value, dataset = field.dataset.value;
     const name = field.name.value.trim();      // if empty, the daemon names the job after its network and data
     const augment = [...form.querySelectorAll('[name=augment]:checked')].map((box) => box.value);
-    const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset, model: { arch },
+    const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset, model: { arch, ...(field.init.value !== usual(field.init) && { init: field.init.value }) },
       data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }), ...(field.normalize.value !== usual(field.normalize) && { normalize: field.normalize.value }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
         schedule: { type: field.schedule.value, warmup_epochs: 1 }, ...(augment.length && { augment }), ...(field.class_weights.value && { class_weights: field.class_weights.value }) } };

@@ -3,6 +3,8 @@
  * numbers another purpose has used, and a resumed run finds its place from counters alone. */
 #include "wasd/tensor.h"
 
+#include <math.h>
+
 static uint64_t mix(uint64_t z)
 {
 	z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -54,6 +56,14 @@ double wasd_rng_uniform(struct wasd_rng *r)
 double wasd_rng_between(struct wasd_rng *r, double lo, double hi)
 {
 	return lo + (hi - lo) * wasd_rng_uniform(r);
+}
+
+/* Box and Muller's transform. The second normal number of the pair is dropped, so that the generator's state is all
+ * that a resumed run needs. */
+double wasd_rng_normal(struct wasd_rng *r)
+{
+	double u = 1 - wasd_rng_uniform(r), angle = 2 * M_PI * wasd_rng_uniform(r);
+	return sqrt(-2 * log(u)) * cos(angle);
 }
 
 /* Lemire's multiply-and-reject: the high word of x*n is uniform once the few low words that would be counted twice are

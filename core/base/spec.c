@@ -166,12 +166,27 @@ static const struct wasd_field data[] = {
 	{0},
 };
 
+static const char *const initials[] = {"uniform", "he", NULL};
+
+#define INIT \
+	{ \
+		"init", WASD_CHOICE, "\"uniform\"", \
+			.implied = true, .choices = initials, \
+			.summary = "initial weights: uniform in 1/sqrt(fan_in); he: normal, variance 2/fan_in" \
+	}
+
+const struct wasd_field wasd_spec_network[] = {
+	INIT,
+	{0},
+};
+
 static const struct wasd_field model[] = {
 	{"arch", WASD_STR, NULL, 1, 63, .table = "archs", .form = "arch",
      .summary = "a network by name, with its options as further members"},
 	{"name", WASD_NAME, "\"" WASD_NETWORK_CUSTOM "\"", .summary = "name of a custom network"},
 	{"layers", WASD_LIST, NULL, 1, WASD_LAYERS_MAX, .items = "layers", .table = "layers",
      .summary = "a custom network, instead of arch"},
+	INIT,
 	{0},
 };
 

@@ -371,6 +371,11 @@ void wasd_graph_spare_stats(struct wasd_graph *g, const char *name, int channels
 		graph_add_stats(g, name, channels, 1e-5, 0.1);
 }
 
+void wasd_graph_initial(struct wasd_graph *g, enum wasd_initial initial)
+{
+	g->initial = initial;
+}
+
 void wasd_graph_augmentable(struct wasd_graph *g, const char *conv, const char *alpha_param, int index)
 {
 	wasd_node c = -1;

@@ -41,6 +41,7 @@ struct wasd_graph {
 	struct aug *augs;
 	int n_augs, cap_augs;
 	size_t param_count, stats_count;
+	enum wasd_initial initial;
 	wasd_node output;        /* -1 until finished */
 	enum wasd_status status; /* first failed call */
 	struct wasd_err err;

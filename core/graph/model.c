@@ -4,15 +4,22 @@
 #include <math.h>
 #include <string.h>
 
-/* PyTorch's defaults: weights and biases of convolutions and linear layers from U(-b, b), b = 1/sqrt(fan_in). One
- * random stream for all parameters, in their order. */
+/* A value of a weight, or with one dimension a bias, of a convolution or linear layer. */
+static double by_fan_in(const struct param *p, enum wasd_initial initial, struct wasd_rng *r)
+{
+	double bound = p->fan_in > 0 ? 1 / sqrt(p->fan_in) : 0;
+	if (initial == WASD_INITIAL_UNIFORM)
+		return wasd_rng_between(r, -bound, bound);
+	return p->ndims > 1 ? sqrt(2) * bound * wasd_rng_normal(r) : 0;
+}
+
+/* One random stream for all parameters, in their order. */
 static void init_params(struct wasd_model *m, uint64_t seed)
 {
 	struct wasd_rng r;
 	wasd_rng_init(&r, seed, "init", 0, 0);
 	for (int i = 0; i < m->graph->n_params; i++) {
 		const struct param *p = &m->graph->params[i];
-		double bound = p->fan_in > 0 ? 1 / sqrt(p->fan_in) : 0;
 		for (size_t k = 0; k < p->count; k++) {
 			double v = 0;
 			switch (p->init) {
@@ -25,7 +32,7 @@ static void init_params(struct wasd_model *m, uint64_t seed)
 			case PARAM_ZERO:
 				break;
 			case PARAM_FAN_IN:
-				v = wasd_rng_between(&r, -bound, bound);
+				v = by_fan_in(p, m->graph->initial, &r);
 				break;
 			}
 			m->master[p->offset + k] = (real)v;

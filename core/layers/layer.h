@@ -157,7 +157,8 @@ enum layer_channels {
 	LAYER_CHANNELS_SPREAD,  /* a channel becomes H*W channels, one after the other */
 };
 
-/* Initial values of a parameter: those of wasd_graph_param, and U(-1/sqrt(fan_in), 1/sqrt(fan_in)). */
+/* Initial values of a parameter: those of wasd_graph_param, and those that depend on fan_in by the graph's
+ * wasd_initial. */
 enum param_init { PARAM_UNIT = WASD_INIT_UNIT, PARAM_ONE = WASD_INIT_ONE, PARAM_ZERO = WASD_INIT_ZERO, PARAM_FAN_IN };
 
 /* For params() below: adds parameter NAME.suffix, or statistics NAME. Returns the index, or -1 after a failure

@@ -1,5 +1,6 @@
 /* core/models/network.c - finds out which network the spec's "model" object means: a row of the table or a custom
  * one. */
+#include "base/fields.h"
 #include "models/models.h"
 
 /* *name: the name of a row, or NULL for a custom network. */
@@ -29,8 +30,18 @@ enum wasd_status wasd_network_build(const cJSON *model, struct wasd_shape in, in
                                     struct wasd_err *err)
 {
 	const char *name;
+	int initial = WASD_INITIAL_UNIFORM;
+	struct wasd_graph *g = NULL;
 	enum wasd_status s = row_of(model, &name, err);
-	return s ? s : name ? wasd_arch_build(name, in, classes, model, out, err) : own_build(model, in, classes, out, err);
+	if (!s)
+		s = fields_choice(wasd_json_get(model, "init"), "/model/init", wasd_spec_at("/model/init"), &initial, err);
+	if (!s)
+		s = name ? wasd_arch_build(name, in, classes, model, &g, err) : own_build(model, in, classes, &g, err);
+	if (s)
+		return s;
+	wasd_graph_initial(g, (enum wasd_initial)initial);
+	*out = g;
+	return WASD_OK;
 }
 
 enum wasd_status wasd_network_was(const cJSON *model, const char **out, struct wasd_err *err)

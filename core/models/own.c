@@ -280,7 +280,7 @@ static enum wasd_status finish(struct own *o)
 
 static enum wasd_status check_model(const cJSON *model, struct wasd_shape in, int classes, struct wasd_err *err)
 {
-	static const char *const known[] = {"layers", "name", NULL};
+	static const char *const known[] = {"layers", "name", "init", NULL};
 	const char *name = "custom";
 	const cJSON *layers = wasd_json_get(model, "layers");
 	int n = cJSON_IsArray(layers) ? cJSON_GetArraySize(layers) : 0;

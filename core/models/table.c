@@ -49,7 +49,7 @@ static enum wasd_status read_options(const struct wasd_arch *a, const cJSON *j, 
 {
 	if (j && !cJSON_IsObject(j))
 		return wasd_fail_at(err, WASD_EINVAL, "/model", "must be an object");
-	enum wasd_status s = j ? fields_known_rows(j, "/model", "arch", a->options, NULL, err) : WASD_OK;
+	enum wasd_status s = j ? fields_known_rows(j, "/model", "arch", a->options, wasd_spec_network, err) : WASD_OK;
 	for (int i = 0; s == WASD_OK && a->options[i].name; i++) {
 		const struct wasd_field *f = &a->options[i];
 		const cJSON *m = j ? wasd_json_get(j, f->name) : NULL;

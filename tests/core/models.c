@@ -323,6 +323,102 @@ static void refusals(void)
 	}
 }
 
+/* A network of the spec's "model" object with its values for this seed; NULL if it was refused, with the error. */
+static struct wasd_model *valued(const char *model, uint64_t seed, struct wasd_err *err)
+{
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
+	cJSON *j = cJSON_Parse(model);
+	enum wasd_status s = wasd_network_build(j, (struct wasd_shape){3, 16, 16}, 10, &g, err);
+	if (!s)
+		s = wasd_model_create(g, seed, &m, err);
+	CHECK((s == WASD_OK) == (m != NULL));
+	cJSON_Delete(j);
+	wasd_graph_destroy(g);
+	return m;
+}
+
+static bool same_values(struct wasd_model *a, struct wasd_model *b)
+{
+	return a && b &&
+	       !memcmp(wasd_model_master(a), wasd_model_master(b),
+	               wasd_graph_param_count(wasd_model_graph(a)) * sizeof(real));
+}
+
+/* Mean and variance of each weight, in units of what He's rule gives them: within 5 standard errors, sqrt(1/n) and
+ * sqrt(2/n). What has one dimension: biases 0, the rest as ever. */
+static void check_he(struct wasd_model *he, struct wasd_model *uniform, const char *name)
+{
+	const struct wasd_graph *g = wasd_model_graph(he);
+	for (int i = 0; i < wasd_graph_params(g); i++) {
+		struct wasd_param_info p = wasd_graph_param_info(g, i);
+		const real *v = wasd_model_master(he) + p.offset, *u = wasd_model_master(uniform) + p.offset;
+		double sum = 0, squares = 0, n = (double)p.count, fan_in = n / p.dims[0];
+		bool normed = p.ndims == 1 && (u[0] == 0 || u[0] == 1);
+		for (size_t k = 0; k < p.count; k++) {
+			double z = v[k] * sqrt(fan_in / 2);
+			sum += z;
+			squares += z * z;
+			if (normed || (p.ndims == 1 && strstr(p.name, "bias")))
+				CHECK_MSG(v[k] == (normed ? u[k] : 0), "%s %s[%zu] is %g", name, p.name, k, v[k]);
+		}
+		if (p.ndims == 1)
+			continue;
+		CHECK_MSG(fabs(sum / n) < 5 / sqrt(n), "%s %s: mean %g", name, p.name, sum / n);
+		CHECK_MSG(fabs(squares / n - 1) < 5 * sqrt(2 / n), "%s %s: variance %g", name, p.name, squares / n);
+	}
+}
+
+/* PyTorch's rule, number by number, from the same stream. */
+static void check_uniform(struct wasd_model *m)
+{
+	const struct wasd_graph *g = wasd_model_graph(m);
+	struct wasd_rng r;
+	wasd_rng_init(&r, 7, "init", 0, 0);
+	for (int i = 0; i < g->n_params; i++) {
+		const struct param *p = &g->params[i];
+		for (size_t k = 0; k < p->count && p->init == PARAM_FAN_IN; k++) {
+			double bound = 1 / sqrt(p->fan_in);
+			real want = (real)wasd_rng_between(&r, -bound, bound);
+			CHECK_MSG(m->master[p->offset + k] == want, "%s[%zu] is %g, want %g", p->name, k, m->master[p->offset + k],
+			          want);
+		}
+	}
+}
+
+/* "init" of networks of the table and of one of the job's own. */
+static void initial_values(void)
+{
+	static const char *const models[] = {
+		"\"arch\":\"vgg16\"", "\"arch\":\"mobilenetv2\"",
+		"\"layers\":[{\"type\":\"conv\",\"out\":32},{\"type\":\"batchnorm\"},{\"type\":\"relu\"},{\"type\":\"flatten\"},"
+		"{\"type\":\"linear\",\"out\":\"classes\"}]"};
+	struct wasd_err err = {0};
+	char text[400];
+	for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+		struct wasd_model *m[5];
+		static const char *const init[] = {"", ",\"init\":\"uniform\"", ",\"init\":\"he\"", ",\"init\":\"he\"",
+		                                   ",\"init\":\"he\""};
+		for (int k = 0; k < 5; k++) {
+			snprintf(text, sizeof text, "{%s%s}", models[i], init[k]);
+			m[k] = valued(text, k == 4 ? 8 : 7, &err);
+			CHECK_MSG(m[k], "%s: %s", text, err.msg);
+		}
+		CHECK_MSG(same_values(m[0], m[1]), "%s: \"uniform\" is not the default", models[i]);
+		CHECK_MSG(same_values(m[2], m[3]), "%s: the seed does not determine the values", models[i]);
+		CHECK_MSG(!same_values(m[2], m[4]), "%s: two seeds give the same values", models[i]);
+		if (m[0] && m[2])
+			check_he(m[2], m[0], models[i]);
+		if (i == 2 && m[0]) /* no alphas, which take numbers of the stream in between */
+			check_uniform(m[0]);
+		for (int k = 0; k < 5; k++)
+			wasd_model_destroy(m[k]);
+		snprintf(text, sizeof text, "{%s,\"init\":\"xavier\"}", models[i]);
+		CHECK(!valued(text, 7, &err));
+		CHECK_STR(err.pointer, "/model/init");
+	}
+}
+
 /* Trains plain weights on the same 6 images, each with a bright band at the height of its class, until the loss has
  * fallen; checks that one image alone has the same logits as in the batch. */
 static void run(const char *arch, const char *options, struct wasd_shape in, int steps, double lr)
@@ -523,6 +619,7 @@ int main(void)
 	TEST_RUN(savings);
 	TEST_RUN(lenet_as_published);
 	TEST_RUN(refusals);
+	TEST_RUN(initial_values);
 	TEST_RUN(learns_lenet);
 	TEST_RUN(learns_vgg);
 	TEST_RUN(learns_resnet);

@@ -57,6 +57,27 @@ static void uniform_range(void)
 	CHECK_NEAR(sq / N, 1.0 / 3, 4 * sqrt(4.0 / 45 / N));
 }
 
+/* Mean, variance and fourth moment (variance 96 / N), and the share within one deviation. */
+static void normal_moments(void)
+{
+	struct wasd_rng r;
+	wasd_rng_init(&r, 4, "test", 0, 0);
+	enum { N = 100000 };
+	double sum = 0, squares = 0, fourth = 0, within = 0;
+	for (int i = 0; i < N; i++) {
+		double z = wasd_rng_normal(&r);
+		CHECK(isfinite(z));
+		sum += z;
+		squares += z * z;
+		fourth += z * z * z * z;
+		within += fabs(z) < 1;
+	}
+	CHECK_NEAR(sum / N, 0, 4 / sqrt(N));
+	CHECK_NEAR(squares / N, 1, 4 * sqrt(2.0 / N));
+	CHECK_NEAR(fourth / N, 3, 4 * sqrt(96.0 / N));
+	CHECK_NEAR(within / N, erf(sqrt(0.5)), 4 * sqrt(0.25 / N));
+}
+
 static void below_is_fair(void)
 {
 	struct wasd_rng r;
@@ -104,6 +125,7 @@ int main(void)
 	TEST_RUN(known_answers);
 	TEST_RUN(streams);
 	TEST_RUN(uniform_range);
+	TEST_RUN(normal_moments);
 	TEST_RUN(below_is_fair);
 	TEST_RUN(shuffle_is_fair);
 	TEST_END();

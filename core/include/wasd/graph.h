@@ -61,6 +61,14 @@ void wasd_graph_spare_stats(struct wasd_graph *g, const char *name, int channels
  * the published network does not augment this layer, but a job may, with alpha = 1 (alpha_param of its
  * wasd_aug_info is -1). */
 void wasd_graph_augmentable(struct wasd_graph *g, const char *conv, const char *alpha_param, int index);
+/* Initial values of the weights and biases of convolutions and linear layers, for models created later; the other
+ * parameters keep theirs. The order is that of the choices of /model/init. Allowed after wasd_graph_finish too, before
+ * other threads share the graph. */
+enum wasd_initial {
+	WASD_INITIAL_UNIFORM, /* the default, PyTorch's: U(-b, b), b = 1/sqrt(fan_in) */
+	WASD_INITIAL_HE       /* He et al., arXiv 1502.01852: weights N(0, 2/fan_in), biases 0 */
+};
+void wasd_graph_initial(struct wasd_graph *g, enum wasd_initial initial);
 /* Ends building; output is the logits node (classes,1,1). Returns the first error of all building calls; shape
  * errors name the layer. */
 enum wasd_status wasd_graph_finish(struct wasd_graph *g, wasd_node output, struct wasd_err *err);

@@ -26,8 +26,8 @@ const struct wasd_arch *wasd_arch_at(int i);              /* NULL after the last
  * defines nothing. */
 extern const struct wasd_arch *const wasd_arch_more[] __attribute__((weak));
 /* Checks the input and builds the network. The caller frees *out with wasd_graph_destroy. options: the spec's "model"
- * object (NULL: defaults; its "arch" is ignored). Errors carry "/model/arch", "/model/NAME", or "/dataset" if the
- * images do not fit. */
+ * object (NULL: defaults; its "arch" and "init" are ignored). Errors carry "/model/arch", "/model/NAME", or "/dataset"
+ * if the images do not fit. */
 enum wasd_status wasd_arch_build(const char *name, struct wasd_shape in, int classes, const cJSON *options,
                                  struct wasd_graph **out, struct wasd_err *err);
 /* The authors' own "was" value for that network as JSON text, for wasd_was_create. WASD_EINVAL as above. */
@@ -46,7 +46,9 @@ enum wasd_status wasd_arch_paper_was(const char *name, const cJSON *options, con
  * the images). Without a name it is called TYPE plus its index: "relu2". Its other members are the fields of its row
  * (layers/table.c). "augment": true makes a convolution one of those that "was": {"layers": "paper"} and the default of
  * "was" transform, with its own alpha, NAME.alpha; "was" can name any convolution with k > 1. The last layer must
- * output (classes,1,1), and every other layer must be read. */
+ * output (classes,1,1), and every other layer must be read.
+ *
+ * "init" chooses the initial values (enum wasd_initial) of either. */
 
 /* The name of the network in jobs, checkpoints and deployments: "arch", or "name" (default: "custom"). Borrowed from
  * model; NULL: the object names no network. */

@@ -83,7 +83,8 @@ cJSON *wasd_field_to_json(const struct wasd_field *f);
 #define WASD_DRAW_PROFILE "profile:" /* "draw" of a run that trains for the profile named after it */
 
 extern const struct wasd_field wasd_spec[];
-extern const struct wasd_field wasd_spec_was[]; /* members of "was", which are also the options of a strategy */
+extern const struct wasd_field wasd_spec_network[]; /* members of "model" that every network has */
+extern const struct wasd_field wasd_spec_was[];     /* members of "was", which are also the options of a strategy */
 /* The row of a member by its JSON pointer, with N for the items of a list and NAME for a label: "/train/epochs",
  * "/was/transforms/N/weight". NULL: unknown. */
 const struct wasd_field *wasd_spec_at(const char *path);

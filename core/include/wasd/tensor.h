@@ -38,6 +38,7 @@ void wasd_rng_init(struct wasd_rng *r, uint64_t seed, const char *stream, uint64
 uint64_t wasd_rng_u64(struct wasd_rng *r);
 double wasd_rng_uniform(struct wasd_rng *r); /* [0,1), 53 bits */
 double wasd_rng_between(struct wasd_rng *r, double lo, double hi);
+double wasd_rng_normal(struct wasd_rng *r);              /* mean 0, variance 1; takes two numbers of the stream */
 uint32_t wasd_rng_below(struct wasd_rng *r, uint32_t n); /* 0..n-1, unbiased; n > 0 */
 void wasd_rng_shuffle(struct wasd_rng *r, uint32_t *v, size_t n);
 
