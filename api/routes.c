@@ -4,6 +4,7 @@
  * segment ("/verb"). One row per route: to add a route, write a handler and a row. The reference (web/docs/tables.c)
  * and the tests read this table. */
 #include "internal.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -405,6 +406,11 @@ static bool precondition_ok(struct api_ctx *c, const struct api_request *q, stru
 	return ok;
 }
 
+/* A change with a condition holds it alone, so that no other PUT, PATCH or DELETE changes the object between the
+ * comparison and the change. Those without a condition share it; a POST without one, like an inference, does not wait.
+ */
+static pthread_rwlock_t edits = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+
 /* Adds a strong ETag of the body, and answers 304 when the client has it. */
 static void finish_get(const struct api_request *q, struct api_response *r)
 {
@@ -437,13 +443,22 @@ enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const 
 		                 rt->pattern, q->body_len);
 		goto done;
 	}
-	/* The mode and the traffic policy have a compare-and-switch of their own, atomic against other requests. */
-	if (rt->handle != api_mode_put && rt->handle != api_mode_rollback && rt->handle != api_traffic_put &&
-	    rt->handle != api_cascade_tune && !precondition_ok(c, q, r))
-		goto done;
-	struct api_request routed = *q;
-	routed.route = rt;
-	res = rt->handle(c, &routed, r);
+	bool get = !strcmp(rt->method, "GET"),
+		 alone = !get && (api_header(q, "if-match") || api_header(q, "if-none-match")),
+		 shared = !get && !alone && strcmp(rt->method, "POST");
+	if (alone)
+		pthread_rwlock_wrlock(&edits);
+	else if (shared)
+		pthread_rwlock_rdlock(&edits);
+	/* The mode and the traffic policy have a compare-and-switch of their own, also against what the daemon does. */
+	if (rt->handle == api_mode_put || rt->handle == api_mode_rollback || rt->handle == api_traffic_put ||
+	    rt->handle == api_cascade_tune || precondition_ok(c, q, r)) {
+		struct api_request routed = *q;
+		routed.route = rt;
+		res = rt->handle(c, &routed, r);
+	}
+	if (alone || shared)
+		pthread_rwlock_unlock(&edits);
 	if (res == API_DONE)
 		finish_get(q, r);
 done:

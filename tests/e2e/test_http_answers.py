@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Answers that clients really get to read: refusals while a body is still being sent, in the form that the protocol of the route wants;
 entity tags that stand for one representation and do not change with traffic; filters of a followed log; readiness."""
-import gzip, http.client, json, os, signal, socket, time, zlib
+import concurrent.futures, gzip, http.client, json, os, signal, socket, time, zlib
 
 from lib import PATIENCE, Client, Daemon, case, check, equal, finish
 
@@ -35,6 +35,16 @@ with Daemon(args=("--max-connections", "64")) as d:
                 equal(json.loads(text)["status"], status)
                 if "/v2/" in head:
                     equal((headers["Content-Type"], json.loads(text)["error"]), ("application/json", json.loads(text)["detail"]))
+
+    with case("of eight changes with the same If-Match one succeeds, in every round"):
+        def change(client, tag):
+            return client.request("PATCH", f"/v1/jobs/{job}", {"note": f"of {id(client)}"}, headers={"If-Match": tag}).status
+
+        clients = [Client(d.port) for _ in range(8)]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            for _ in range(40):
+                tag = c.get(f"/v1/jobs/{job}").headers["ETag"]
+                equal(sorted(pool.map(change, clients, [tag] * 8)), [200] + [412] * 7)
 
     with case("refusals before the path is read have the member error on /v2"):
         for head in ("GET /v2/" + "a" * 9000 + " HTTP/1.1", "GET /v2/models HTTP/1.1\r\nX: " + "a" * 20000, "GET /v2/models/%zz HTTP/1.1",
