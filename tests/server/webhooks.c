@@ -42,20 +42,33 @@ static bool await_read(void)
 	return sem_timedwait(&reads, &until) == 0;
 }
 
+/* active: whether it gets events. */
+static void add_hook(struct storage *s, int active, struct storage_webhook *h)
+{
+	struct storage_webhook_in in = {.url = "http://127.0.0.1:9/",
+	                                .events = "[\"job.state\"]",
+	                                .secret = "12345678",
+	                                .actor = "me",
+	                                .active = active};
+	OK(storage_webhook_create(s, &in, h, &err));
+}
+
+/* A store whose reads are watched, with one webhook. */
+static struct storage *store_with_hook(int active, struct storage_webhook *h)
+{
+	sem_init(&reads, 0, 0);
+	sqlite3_auto_extension((void (*)(void))watch);
+	struct storage *s = fresh_store();
+	add_hook(s, active, h);
+	return s;
+}
+
 static void unwanted_events_are_read_once(void)
 {
 	enum { EVENTS = 450 };
 	struct webhooks *w = NULL;
 	struct storage_webhook h = {0};
-	struct storage_webhook_in in = {.url = "http://127.0.0.1:9/",
-	                                .events = "[\"job.state\"]",
-	                                .secret = "12345678",
-	                                .actor = "me",
-	                                .active = 1};
-	sem_init(&reads, 0, 0);
-	sqlite3_auto_extension((void (*)(void))watch);
-	struct storage *s = fresh_store();
-	OK(storage_webhook_create(s, &in, &h, &err));
+	struct storage *s = store_with_hook(1, &h);
 	const struct webhooks_config cfg = {.db = s, .timeout_ms = 1000, .retry_ms = 1000};
 	OK(webhooks_create(&cfg, &w, &err));
 	bool all = await_read();
@@ -88,15 +101,7 @@ static void events_without_a_hook(void)
 {
 	struct webhooks *w = NULL;
 	struct storage_webhook h = {0};
-	struct storage_webhook_in in = {.url = "http://127.0.0.1:9/",
-	                                .events = "[\"job.state\"]",
-	                                .secret = "12345678",
-	                                .actor = "me",
-	                                .active = 0};
-	sem_init(&reads, 0, 0);
-	sqlite3_auto_extension((void (*)(void))watch);
-	struct storage *s = fresh_store();
-	OK(storage_webhook_create(s, &in, &h, &err));
+	struct storage *s = store_with_hook(0, &h);
 	atomic_store(&lists, 0);
 	const struct webhooks_config cfg = {.db = s, .timeout_ms = 1000, .retry_ms = 1000};
 	OK(webhooks_create(&cfg, &w, &err));
@@ -110,8 +115,7 @@ static void events_without_a_hook(void)
 	}
 	CHECK_INT(atomic_load(&lists), 1);
 	storage_webhook_done(&h);
-	in.active = 1;
-	OK(storage_webhook_create(s, &in, &h, &err));
+	add_hook(s, 1, &h);
 	webhooks_poke(w);
 	CHECK(await_read());
 	OK(storage_event_add(s, "system", "system.test", "x", "{}", NULL, &err));
