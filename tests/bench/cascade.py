@@ -9,7 +9,7 @@ The daemon keeps everything in --state, so the run may be interrupted anywhere a
 """
 import argparse, base64, json, time
 
-from kept import Kept, add_arguments, register, say, work
+from kept import Kept, add_arguments, quarter, register, say, work
 from lib import cifar_subset
 
 
@@ -25,23 +25,6 @@ def arguments():
     p.add_argument("--nice", type=int, default=10)
     p.add_argument("--curves", action="store_true")
     return p.parse_args()
-
-
-def quarter():
-    """ResNet-18 with 16, 32, 64 and 128 channels."""
-    conv = lambda name, source, out, **more: {"type": "conv", "name": name, "from": [source], "out": out, "bias": False, **more}
-    layers, last = [conv("stem", "input", 16), {"type": "batchnorm"}, {"type": "relu", "name": "x"}], "x"
-    for stage, out in enumerate((16, 32, 64, 128)):
-        for block in range(2):
-            n, stride = f"s{stage}b{block}", 2 if stage and not block else 1
-            layers += [conv(f"{n}.conv1", last, out, stride=stride), {"type": "batchnorm"}, {"type": "relu", "name": f"{n}.mid"},
-                       conv(f"{n}.conv2", f"{n}.mid", out), {"type": "batchnorm", "name": f"{n}.out"}]
-            if stride == 2:
-                layers += [conv(f"{n}.skip", last, out, kernel=1, stride=2, padding=0), {"type": "batchnorm", "name": f"{n}.short"}]
-                last = f"{n}.short"
-            layers += [{"type": "add", "from": [f"{n}.out", last]}, {"type": "relu", "name": n}]
-            last = n
-    return {"name": "resnet18-quarter", "layers": layers + [{"type": "globalpool"}, {"type": "flatten"}, {"type": "linear", "out": "classes"}]}
 
 
 def spec(a, dataset):
