@@ -24,6 +24,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "notify.h"
+#include "process/cgroup.h"
 #include "process/describe.h"
 #include "serving/serving.h"
 #include "storage.h"
@@ -47,6 +48,8 @@ struct wasd_daemon {
 	const struct config *cfg;
 	struct storage *db;
 	struct hub *hub;
+	struct cgroups *cgroups; /* NULL: none, no_cgroups says why */
+	char no_cgroups[sizeof((struct wasd_err){0}.msg)];
 	struct supervisor *sup;
 	struct sched *jobs;
 	struct ingest *ingest;
@@ -88,8 +91,9 @@ static void add_number(cJSON *o, const char *name, double v)
 }
 
 /* What of the machine the daemon may use now, and how it is shared. */
-static cJSON *machine_json(const struct config *c)
+static cJSON *machine_json(const struct wasd_daemon *d)
 {
+	const struct config *c = d->cfg;
 	struct wasd_machine m;
 	cJSON *o = cJSON_CreateObject();
 	wasd_machine_read("", &m);
@@ -99,6 +103,8 @@ static cJSON *machine_json(const struct config *c)
 	add_number(o, "memory_bytes", (double)m.memory);
 	add_number(o, "available_bytes", (double)m.available);
 	add_number(o, "memory_limit_bytes", (double)m.memory_limit);
+	cJSON_AddStringToObject(o, "job_memory_limit", d->cgroups ? "cgroup" : "rlimit");
+	cJSON_AddStringToObject(o, "job_memory_limit_reason", d->no_cgroups);
 	cJSON_AddNumberToObject(o, "training_threads", (double)c->threads);
 	cJSON_AddNumberToObject(o, "inference_threads", (double)c->infer_threads);
 	cJSON_AddNumberToObject(o, "inference_reserved_threads", (double)c->infer_reserved_threads);
@@ -123,7 +129,7 @@ static cJSON *report(struct wasd_daemon *d)
 	cJSON_AddStringToObject(o, "data_dir", d->cfg->data);
 	cJSON_AddStringToObject(o, "engine", d->cfg->engine);
 	cJSON_AddNumberToObject(o, "threads", (double)d->cfg->threads);
-	cJSON_AddItemToObject(o, "machine", machine_json(d->cfg));
+	cJSON_AddItemToObject(o, "machine", machine_json(d));
 	cJSON_AddItemToObject(o, "workers", sched_workers(d->jobs));
 	cJSON_AddItemToObject(o, "serving", serve_status(d->serving));
 	cJSON_AddItemToObject(o, "processes", supervisor_processes(d->sup));
@@ -238,16 +244,30 @@ static enum wasd_status recover(struct wasd_daemon *d, struct wasd_err *err)
 	return s;
 }
 
+/* Says once by what limits.memory_mb is enforced. Before any engine process starts. */
+static void open_cgroups(struct wasd_daemon *d)
+{
+	struct wasd_err err;
+	if (cgroups_open(&(struct cgroup_files){.root = ""}, &d->cgroups, &err) == WASD_OK) {
+		log_line(LOG_INFO, "memory of jobs is limited by control groups", "group=%s", LOG_Q(cgroups_path(d->cgroups)));
+		return;
+	}
+	snprintf(d->no_cgroups, sizeof d->no_cgroups, "%s", err.msg);
+	log_line(LOG_INFO, "memory of jobs is limited by rlimit", "reason=%s", LOG_Q(err.msg));
+}
+
 static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 {
 	const struct config *c = d->cfg;
 	d->metrics = metrics_create();
 	if (!d->metrics)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the metrics");
+	open_cgroups(d);
 	struct supervisor_config sc = {.engine = c->engine,
 	                               .heartbeat_ms = (int)c->worker_silence_ms,
 	                               .kill_ms = (int)c->kill_after_ms,
-	                               .tick_ms = 200};
+	                               .tick_ms = 200,
+	                               .cgroups = d->cgroups};
 	enum wasd_status s = supervisor_create(&sc, &d->sup, err);
 	if (s != WASD_OK)
 		return s;
@@ -466,6 +486,7 @@ static void *end_in_order(void *arg)
 	serve_destroy(d->serving);
 	convert_destroy(d->convert);
 	supervisor_destroy(d->sup);
+	cgroups_close(d->cgroups);
 	describer_destroy(d->describer);
 	metrics_destroy(d->metrics);
 	wasd_free(d->staging);

@@ -86,7 +86,8 @@ static const struct wasd_message rows[] = {
                  OPTIONAL(INTEGER, "nice", .min = -20, .max = 19),
                  OPTIONAL(INTEGER, "until", .min = 1, .max = INT32_MAX),
                  OPTIONAL(INTEGER, "bytes", .min = 1, .max = INTEGER_MAX),
-                 OPTIONAL(STRING, "sha256", .min = 64, .max = 64), OPTIONAL(OBJECT, "resume")}},
+                 OPTIONAL(STRING, "sha256", .min = 64, .max = 64), OPTIONAL(OBJECT, "resume"),
+                 OPTIONAL(BOOLEAN, "cgroup")}},
 	/* The metrics or the checkpoint of frame seq are durable. The engine continues meanwhile, with at most one of
      * each unacknowledged. */
 	{"ack", TRAIN, WASD_DAEMON, .members = {FRAME("seq")}},

@@ -228,7 +228,9 @@ static enum wasd_status prepare(struct attempt *a, struct wasd_err *err)
 	engine_be_nice(a->start.json);
 	int64_t begun = wasd_mono_us();
 	engine_send(a->link, progress_json(a, WASD_TRAIN_LOAD, 0, 0), NULL);
-	if ((s = engine_limit_memory(memory_mb(a), err)) || (s = wasd_dataset_open(path, &a->data, err)) ||
+	/* A control group with the limit has been set up already. */
+	bool limited = cJSON_IsTrue(wasd_json_get(a->start.json, "cgroup"));
+	if ((s = engine_limit_memory(limited ? 0 : memory_mb(a), err)) || (s = wasd_dataset_open(path, &a->data, err)) ||
 	    (s = wasd_train_select(a->data, a->spec, err)) || (s = open_file(a, err)) ||
 	    (s = wasd_threads_init(threads_of(a, (int)threads), err)))
 		return s;

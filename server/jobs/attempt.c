@@ -98,7 +98,8 @@ void attempt_maybe_start(struct attempt *a)
 		cJSON_Delete(m);
 		m = NULL;
 	}
-	if (m && a->until && !cJSON_AddNumberToObject(m, "until", (double)a->until)) {
+	if (m && ((a->until && !cJSON_AddNumberToObject(m, "until", (double)a->until)) ||
+	          (task_has_cgroup(&a->task) && !cJSON_AddTrueToObject(m, "cgroup")))) {
 		cJSON_Delete(m);
 		m = NULL;
 	}

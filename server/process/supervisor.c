@@ -6,6 +6,7 @@
  */
 #include "process/supervisor.h"
 
+#include "process/cgroup.h"
 #include "process/launch.h"
 #include "log.h"
 #include "wasd/protocol.h"
@@ -46,7 +47,8 @@ struct proc {
 	int64_t started_us, heard_us, term_us, kill_us; /* times; term_us, kill_us: when to signal, 0 = never */
 	bool hello, paused, exited, stream_over, killed_oom, killed, violation, closing;
 	int64_t memory_mb;
-	uint64_t oom_kills; /* the kernel's count of OOM kills when the process started */
+	struct cgroup *group; /* NULL: none, so the supervisor watches its resident size */
+	uint64_t oom_kills;   /* the kernel's count of OOM kills when the process started */
 	char why[180];
 	char tail[STDERR_TAIL + 1];
 	size_t tail_len;
@@ -79,6 +81,7 @@ struct supervisor {
 	struct every every[EVERY_MAX];
 	int n_every;
 	_Atomic uint64_t beats;
+	bool groups_failed; /* a process could not get its group, and the log says so */
 };
 
 /* ---- sending ----------------------------------------------------------------------------------------------- */
@@ -274,9 +277,23 @@ int64_t proc_started_us(const struct proc *p)
 {
 	return p->started_us;
 }
+
 void proc_limit_memory(struct proc *p, int64_t mb)
 {
+	struct wasd_err err;
+	struct cgroups *groups = p->sup->cfg.cgroups;
 	p->memory_mb = mb;
+	if (!mb || !groups || p->group || cgroup_create(groups, p->pid, mb, &p->group, &err) == WASD_OK)
+		return;
+	if (!p->sup->groups_failed)
+		log_line(LOG_WARN, "no control group for a process, its memory is limited by rlimit", "pid=%d reason=%s",
+		         (int)p->pid, LOG_Q(err.msg));
+	p->sup->groups_failed = true;
+}
+
+bool proc_has_cgroup(const struct proc *p)
+{
+	return p->group != NULL;
 }
 
 void proc_pause(struct proc *p, bool pause)
@@ -406,8 +423,21 @@ static void read_stderr(struct proc *p)
 	}
 }
 
+/* If the kernel killed the process for the limit of its group, that is our limit. */
+static void note_group_kill(struct proc *p)
+{
+	enum cgroup_kill how = p->group ? cgroup_killed(p->group) : CGROUP_NO_KILL;
+	if (how == CGROUP_NO_KILL || *p->why)
+		return;
+	p->killed_oom = true;
+	if (how == CGROUP_KILL_LIMIT)
+		snprintf(p->why, sizeof p->why, "out of memory: its control group reached limits.memory_mb, %lld MiB",
+		         (long long)p->memory_mb);
+}
+
 static void describe_end(struct proc *p, struct proc_end *end)
 {
+	note_group_kill(p);
 	*end = (struct proc_end){.exit_code = -1,
 	                         .violation = p->violation,
 	                         .stopped = (*p->why || p->killed) && !p->violation,
@@ -465,6 +495,7 @@ static void proc_gone(struct proc *p)
 	if (end.exit_code != 0)
 		log_line(LOG_WARN, "engine process ended", "role=%s pid=%d reason=%s", wasd_role_name(p->cls->role),
 		         (int)p->pid, LOG_Q(end.reason));
+	cgroup_destroy(p->group);
 	p->cls->gone(p, &end);
 	if (p->err_fd >= 0)
 		close(p->err_fd);
@@ -495,7 +526,7 @@ static void tick_proc(struct proc *p, int64_t now)
 	wasd_usage_of(p->pid, &used);
 	int64_t rss = used.rss_bytes >> 20;
 	atomic_store(&p->rss_mb, rss);
-	if (p->memory_mb && rss > p->memory_mb && !p->killed_oom) {
+	if (p->memory_mb && !p->group && rss > p->memory_mb && !p->killed_oom) {
 		char why[100];
 		p->killed_oom = true;
 		snprintf(why, sizeof why, "out of memory: %lld MiB resident, the limit is %lld MiB", (long long)rss,

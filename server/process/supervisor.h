@@ -12,6 +12,7 @@
 
 #include <sys/types.h>
 
+struct cgroups;
 struct supervisor;
 struct proc;
 
@@ -20,13 +21,14 @@ struct supervisor_config {
 	int heartbeat_ms;   /* a process without a heartbeat for this time is ended: SIGTERM, kill_ms later SIGKILL */
 	int kill_ms;
 	int tick_ms;
+	struct cgroups *cgroups; /* for proc_limit_memory; borrowed until supervisor_destroy. NULL: none */
 };
 
 /* How a process ended. */
 struct proc_end {
 	int exit_code; /* -1 if a signal ended it */
 	int signal;
-	bool oom;         /* killed by the kernel's or our memory limit */
+	bool oom;         /* killed for lack of memory: by our limit or by the kernel */
 	bool violation;   /* killed for breaking the protocol */
 	bool stopped;     /* ended by us for another reason: on request, no heartbeat, or over our memory limit */
 	char reason[256]; /* "signal 11 (Segmentation fault)", "exit code 3", "no heartbeat for 30 s", ... */
@@ -70,8 +72,10 @@ enum wasd_status proc_spawn(struct supervisor *s, const struct proc_class *cls, 
 void *proc_owner(const struct proc *p);
 pid_t proc_pid(const struct proc *p);
 int64_t proc_started_us(const struct proc *p);
-/* [S] Kills the process as out of memory above this resident size; 0 = no limit. */
+/* [S] Gives the process a control group with this limit, where there are groups. Without one, it is killed as out of
+ * memory above this resident size. 0 = no limit. Once, soon after its start: what it has used before does not count. */
 void proc_limit_memory(struct proc *p, int64_t mb);
+bool proc_has_cgroup(const struct proc *p);  /* [S] whether it got one */
 void proc_pause(struct proc *p, bool pause); /* [S] stops reading from it, as back-pressure */
 
 /* Queues one frame: takes json, bin (NULL = none) and fd (-1 = none). Any thread, as long as the proc cannot be freed

@@ -228,3 +228,8 @@ pid_t task_pid(const struct task *t)
 {
 	return t->proc ? proc_pid(t->proc) : 0;
 }
+
+bool task_has_cgroup(const struct task *t)
+{
+	return t->proc && proc_has_cgroup(t->proc);
+}

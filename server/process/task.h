@@ -89,7 +89,7 @@ void task_done(struct task *t);
 
 /* Starts the process. Not WASD_OK: there is no process, and no end is reported. */
 enum wasd_status task_launch(struct task *t, struct wasd_err *err);
-/* Kills the process as out of memory above memory_mb, and cancels it wall_s after its launch, with grace_ms as in
+/* Limits the process to memory_mb (proc_limit_memory), and cancels it wall_s after its launch, with grace_ms as in
  * task_cancel. 0: no limit. */
 void task_limit(struct task *t, int64_t memory_mb, int64_t wall_s, int grace_ms);
 /* The time limit alone, in microseconds since the launch; it may change while the process runs. */
@@ -103,6 +103,7 @@ void task_send(struct task *t, cJSON *m, const char *why_not);
 void task_cancel(struct task *t, int grace_ms, const char *why);
 void task_kill(struct task *t, const char *why); /* SIGKILL at once; no effect if not running */
 pid_t task_pid(const struct task *t);            /* 0: not running */
+bool task_has_cgroup(const struct task *t);      /* whether a control group limits its memory */
 
 /* The state that others see has changed: calls kind->changed now or later, as long as the process runs. */
 void task_changed(struct task *t);

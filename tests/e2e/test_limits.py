@@ -27,6 +27,7 @@ with case("limits: processors by affinity; the engine has as many threads"):
             m = machine(d)
             equal((m["affinity"], m["processors"], m["training_threads"], m["inference_threads"]), (1, 1, 1, 1))
             check(m["memory_bytes"] > m["available_bytes"] > 0, str(m))
+            check((m["job_memory_limit"], m["job_memory_limit_reason"] == "") in (("cgroup", True), ("rlimit", False)), str(m))
             d.glyphs("glyphs", train=60, test=20)
             equal(threads(d), 1)
     finally:
