@@ -87,6 +87,9 @@ uint64_t prune_rank(struct prune *p, int layer, size_t rank, prune_key key, cons
  * linearly, dies (rewinding-iclr20-public). PRUNE_HISTOGRAM: what lies in the lowest of 255 bins with less than that
  * share dies (TensorFlow contrib's pruning.py). The last two are for keys that are numbers. */
 enum prune_rule { PRUNE_EXACT, PRUNE_TIES, PRUNE_PERCENTILE, PRUNE_HISTOGRAM };
+/* The keys below it die; 0: none do. With PRUNE_EXACT, some of those that equal it as well. */
+uint64_t prune_threshold(struct prune *p, int layer, double sparsity, enum prune_rule rule, prune_key key,
+                         const void *ctx);
 size_t prune_to(struct prune *p, int layer, double sparsity, enum prune_rule rule, prune_key key, const void *ctx);
 
 /* How many of n weights a sparsity leaves: n (1 - s) in float32, rounded half to even, at least 1

@@ -54,7 +54,8 @@ static double edge(struct prune *p, int layer, double share, prune_key key, cons
 	return most * below / BINS;
 }
 
-size_t prune_to(struct prune *p, int layer, double sparsity, enum prune_rule rule, prune_key key, const void *ctx)
+uint64_t prune_threshold(struct prune *p, int layer, double sparsity, enum prune_rule rule, prune_key key,
+                         const void *ctx)
 {
 	size_t n, living;
 	count(p, layer, &n, &living);
@@ -63,13 +64,25 @@ size_t prune_to(struct prune *p, int layer, double sparsity, enum prune_rule rul
 		return 0;
 	switch (rule) {
 	case PRUNE_EXACT:
-		return living > keep ? prune_kill(p, layer, living - keep, key, ctx, PRUNE_TIES_HIGH) : 0;
 	case PRUNE_TIES:
-		return living > keep ? prune_kill_below(p, layer, prune_rank(p, layer, living - keep, key, ctx), key, ctx) : 0;
+		return living > keep ? prune_rank(p, layer, living - keep, key, ctx) : 0;
 	case PRUNE_PERCENTILE:
-		return prune_kill_below(p, layer, prune_key_of(percentile(p, layer, sparsity, key, ctx)), key, ctx);
+		return prune_key_of(percentile(p, layer, sparsity, key, ctx));
 	case PRUNE_HISTOGRAM:
-		return prune_kill_below(p, layer, prune_key_of(edge(p, layer, sparsity, key, ctx)) + 1, key, ctx);
+		return prune_key_of(edge(p, layer, sparsity, key, ctx)) + 1;
 	}
 	return 0;
+}
+
+size_t prune_to(struct prune *p, int layer, double sparsity, enum prune_rule rule, prune_key key, const void *ctx)
+{
+	size_t n, living;
+	count(p, layer, &n, &living);
+	size_t keep = prune_keep_count(n, sparsity);
+	if (!living || sparsity <= 0)
+		return 0;
+	if (rule == PRUNE_EXACT)
+		return living > keep ? prune_kill(p, layer, living - keep, key, ctx, PRUNE_TIES_HIGH) : 0;
+	uint64_t below = prune_threshold(p, layer, sparsity, rule, key, ctx);
+	return below ? prune_kill_below(p, layer, below, key, ctx) : 0;
 }

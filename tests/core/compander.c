@@ -66,18 +66,85 @@ static void golden_inverse(void)
 static void golden_identity_and_fixed_points(void)
 {
 	const cJSON *row;
-	double most = 0, bound = wasd_json_get(wasd_json_get(golden, "identity_limit"), "bound_v3_over_3b2")->valuedouble;
+	const cJSON *identity = wasd_json_get(golden, "identity_limit");
+	double most = 0, bound = wasd_json_get(identity, "bound_v3_over_3b2")->valuedouble,
+		   ab = wasd_json_get(identity, "a=b")->valuedouble;
 	for (int i = -200; i <= 200; i++) {
 		real v = (real)(0.01 * i), w;
-		compander_link(find("atan"), 1000, 1000, 1, &v, &w);
+		compander_link(find("atan"), (real)ab, (real)ab, 1, &v, &w);
 		most = fmax(most, fabs((double)w - (double)v));
 	}
 	CHECK(most <= bound + (sizeof(real) == 8 ? 0 : 1e-6));
+	CHECK_NEAR(most, wasd_json_get(identity, "max_abs_err")->valuedouble, sizeof(real) == 8 ? 1e-12 : 1e-6);
 	cJSON_ArrayForEach(row, wasd_json_get(golden, "fixed_point_v_over_b_by_a_over_b")) {
 		real v = (real)row->valuedouble, w;
 		compander_link(find("atan"), (real)atof(row->string), 1, 1, &v, &w);
 		CHECK_NEAR((double)w, (double)v, 20 * EPS);
 	}
+}
+
+/* A convolution of x, (4,2,6,6), with 3 kernels w, (3,2,3,3), padding 1, normalised over the batch: z, (4,3,6,6). The
+ * gradient of mean(z t) in w, by the formulas in double. */
+enum { IMAGES = 4, INS = 2, OUTS = 3, SIDE = 6, TAPS = 9, W = OUTS * INS * TAPS, PLANE = SIDE * SIDE };
+
+static double pixel(int n, int c, int y, int x)
+{
+	int idx = ((n * INS + c) * SIDE + y) * SIDE + x;
+	return y < 0 || y >= SIDE || x < 0 || x >= SIDE ? 0 : 7 * idx % 13 - 6;
+}
+
+/* The sum of y, (4,36) of one output channel, with the pixels that tap (i,ky,kx) sees. */
+static double correlate(const double *y, int i, int ky, int kx)
+{
+	double sum = 0;
+	for (int p = 0; p < IMAGES * PLANE; p++)
+		sum += y[p] * pixel(p / PLANE, i, p % PLANE / SIDE + ky - 1, p % SIDE + kx - 1);
+	return sum;
+}
+
+static void normalised_gradient(const real *w, double *g)
+{
+	enum { N_Y = IMAGES * PLANE };
+	for (int o = 0; o < OUTS; o++) {
+		double y[N_Y] = {0}, mean = 0, var = 0, dmean = 0, dz_z = 0;
+		for (int p = 0; p < N_Y; p++) {
+			for (int k = 0; k < INS * TAPS; k++)
+				y[p] += (double)w[o * INS * TAPS + k] *
+				        pixel(p / PLANE, k / TAPS, p % PLANE / SIDE + k % TAPS / 3 - 1, p % SIDE + k % 3 - 1);
+			mean += y[p] / N_Y;
+		}
+		for (int p = 0; p < N_Y; p++)
+			var += (y[p] - mean) * (y[p] - mean) / N_Y;
+		double std = sqrt(var + 1e-5), dz[N_Y];
+		for (int p = 0; p < N_Y; p++) {
+			int idx = (p / PLANE * OUTS + o) * PLANE + p % PLANE;
+			dz[p] = (3 * idx % 7 - 3) / (double)(OUTS * N_Y);
+			y[p] = (y[p] - mean) / std;
+			dmean += dz[p] / N_Y;
+			dz_z += dz[p] * y[p] / N_Y;
+		}
+		for (int p = 0; p < N_Y; p++)
+			y[p] = (dz[p] - dmean - y[p] * dz_z) / std;
+		for (int k = 0; k < INS * TAPS; k++)
+			g[o * INS * TAPS + k] = correlate(y, k / TAPS, k % TAPS / 3, k % 3);
+	}
+}
+
+/* In front of batch normalisation the scale of W has no effect, so a has no gradient but for eps; b has one. */
+static void golden_scale_before_batchnorm(void)
+{
+	const cJSON *j = wasd_json_get(golden, "bn_scale_gradient");
+	real v[W], w[W], g[W];
+	double d[W], dab[2];
+	for (int i = 0; i < W; i++)
+		v[i] = (real)(5 * i % 9 - 4) / 8;
+	compander_link(find("atan"), (real)1.3, (real)0.6, W, v, w);
+	normalised_gradient(w, d);
+	for (int i = 0; i < W; i++)
+		g[i] = (real)d[i];
+	compander_back(find("atan"), (real)1.3, (real)0.6, W, v, g, dab);
+	CHECK_NEAR(dab[0], wasd_json_get(j, "da")->valuedouble, sizeof(real) == 8 ? 1e-15 : 1e-7);
+	CHECK_NEAR(dab[1], wasd_json_get(j, "db")->valuedouble, sizeof(real) == 8 ? 1e-14 : 1e-7);
 }
 
 /* Odd; the inverse undoes it; derivatives by differences in V, a and b; many values cross the chunks of a pass. */
@@ -150,6 +217,7 @@ int main(void)
 		TEST_RUN(golden_cases);
 		TEST_RUN(golden_inverse);
 		TEST_RUN(golden_identity_and_fixed_points);
+		TEST_RUN(golden_scale_before_batchnorm);
 	}
 	cJSON_Delete(all);
 	TEST_END();

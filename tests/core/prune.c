@@ -124,12 +124,16 @@ static void counts(void)
 static void masks_of(const char *name, size_t n, real (*weight)(size_t i))
 {
 	const cJSON *row, *bit;
+	int rows = 0, bits = 0;
 	cJSON_ArrayForEach(row, wasd_json_get(at("c_gmp", "masks"), name)) {
+		rows++;
 		for (int rule = PRUNE_EXACT; rule <= PRUNE_TIES; rule++) {
 			struct bed b = bed_of(n, 0);
 			bed_masks(&b, 1);
 			for (size_t i = 0; i < n; i++)
 				b.w[i] = weight(i);
+			CHECK(prune_key_value(prune_threshold(&b.p, 0, atof(row->string), (enum prune_rule)rule, size_of, &b)) ==
+			      num(row, "threshold"));
 			prune_to(&b.p, 0, atof(row->string), (enum prune_rule)rule, size_of, &b);
 			CHECK_MSG((double)b.p.living == num(row, rule ? "tfmot_kept" : "exact_kept"), "%s at %s: %zu are left",
 			          name, row->string, b.p.living);
@@ -139,9 +143,11 @@ static void masks_of(const char *name, size_t n, real (*weight)(size_t i))
 					CHECK_MSG(prune_lives(&b.p.layer[0], i) == (bit->valuedouble != 0), "weight %zu", i);
 					i++;
 				}
+			bits += (int)i;
 			bed_done(&b);
 		}
 	}
+	CHECK(rows == 4 && bits == (n == 72 ? 72 : 0));
 }
 
 static real conv72(size_t i)
@@ -169,6 +175,8 @@ static void histogram(void)
 		bed_masks(&b, 1);
 		for (size_t i = 0; i < 101; i++)
 			b.w[i] = w101(i);
+		CHECK_NEAR(prune_key_value(prune_threshold(&b.p, 0, atof(row->string), PRUNE_HISTOGRAM, size_of, &b)),
+		           num(row, "threshold"), 1e-12);
 		prune_to(&b.p, 0, atof(row->string), PRUNE_HISTOGRAM, size_of, &b);
 		CHECK_INT(b.p.living, (int)num(row, "kept"));
 		bed_done(&b);
@@ -194,7 +202,10 @@ static void rewinding_counts(void)
 	cJSON_ArrayForEach(row, at("c_rewinding", "prune_all_to_global_density")) {
 		struct bed b = conv_and_fc();
 		bed_masks(&b, 2);
-		prune_to(&b.p, PRUNE_ALL, 1 - atof(row->string) / 100, PRUNE_PERCENTILE, size_of, &b);
+		double sparsity = 1 - atof(row->string) / 100;
+		CHECK_NEAR(prune_key_value(prune_threshold(&b.p, PRUNE_ALL, sparsity, PRUNE_PERCENTILE, size_of, &b)),
+		           num(row, "threshold"), 1e-12);
+		prune_to(&b.p, PRUNE_ALL, sparsity, PRUNE_PERCENTILE, size_of, &b);
 		CHECK_MSG((double)b.p.layer[0].living == num(row, "kept_conv") &&
 		              (double)b.p.layer[1].living == num(row, "kept_fc"),
 		          "density %s: %zu and %zu are left", row->string, b.p.layer[0].living, b.p.layer[1].living);
@@ -210,13 +221,16 @@ static void rewinding_rounds(void)
 	struct bed b = conv_and_fc();
 	const cJSON *row;
 	double density = 1;
+	int rounds = 0;
 	bed_masks(&b, 2);
 	cJSON_ArrayForEach(row, at("c_rewinding", "prune_global_20_percent_of_remaining_three_rounds_[conv,fc]")) {
 		density *= 0.8;
 		prune_to(&b.p, PRUNE_ALL, 1 - density, PRUNE_PERCENTILE, size_of, &b);
 		CHECK_INT(b.p.layer[0].living, (int)cJSON_GetArrayItem(row, 0)->valuedouble);
 		CHECK_INT(b.p.layer[1].living, (int)cJSON_GetArrayItem(row, 1)->valuedouble);
+		rounds++;
 	}
+	CHECK_INT(rounds, 3);
 	bed_done(&b);
 }
 
@@ -276,6 +290,12 @@ static void decay_without_gradient(void)
 		for (int i = 0; i < (int)num(row, "steps"); i++)
 			wasd_optim_step(o, &w, &none, num(row, "lr"));
 		CHECK_NEAR((double)w, num(row, "w_over_w0"), sizeof(real) == 8 ? 1e-10 : 1e-4);
+		CHECK_NEAR(exp(-num(row, "lr") * num(row, "wd") * num(row, "steps") / (1 - num(row, "mu"))), num(row, "approx"),
+		           1e-12);
+		CHECK_NEAR((double)w, num(row, "approx"), 5e-3);
+		if (!n)
+			CHECK_NEAR((double)w, at("c_shedding", "torch_391_steps_lr0.1_wd5e-4_mu0.9")->valuedouble,
+			           sizeof(real) == 8 ? 1e-10 : 1e-4);
 		wasd_optim_destroy(o);
 		cJSON_Delete(j);
 		n++;
@@ -313,9 +333,13 @@ static void weightmom_trace(void)
 				w[i] *= (real)(i % 2 ? 0.75 : 1.25);
 			weightmom_follow(beta, n[l], m[l], w);
 		}
-		size_t dead = b.p.n - b.p.living, total = (size_t)num(e, "pruned_in_total");
+		size_t dead = b.p.n - b.p.living, total = (size_t)num(e, "pruned_in_total"),
+			   before[] = {b.p.layer[0].living, b.p.layer[1].living};
 		CHECK_INT(weightmom_kill(&b.p, total - dead, 1, quota, moment_of, m), total - dead);
 		prune_mask(&b.p, b.w);
+		for (int l = 0; l < 2; l++)
+			CHECK_INT(before[l] - b.p.layer[l].living,
+			          (int)cJSON_GetArrayItem(wasd_json_get(e, "per_layer"), l)->valuedouble);
 		for (int l = 0; l < 2; l++)
 			for (int i = 0; i < (int)n[l]; i++) {
 				const cJSON *of = cJSON_GetArrayItem(wasd_json_get(e, "M"), l),
