@@ -4,6 +4,7 @@
 #include "tiny.h"
 
 #include "compare_nets.h"
+#include "onnx_run.h"
 #include "train/checkpoint.h"
 #include "train/measure.h"
 #include "train/mode_file.h"
@@ -288,6 +289,106 @@ static void sparse_goes_out(const struct tiny_run *r, bool dom)
 	cJSON_Delete(info);
 }
 
+enum { ANSWERED = 6 };
+
+static void answer(const void *file, size_t len, const char *mode, const real *x, real *logits)
+{
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	struct wasd_err err = {0};
+	CHECK_MSG(!wasd_bundle_create(TINY_MODE(file, len, mode), &b, &err) &&
+	              !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
+	              !wasd_predictor_run(p, x, ANSWERED, logits, &err),
+	          "%s: %s", mode, err.msg);
+	wasd_predictor_destroy(p);
+	wasd_bundle_unref(b);
+}
+
+/* The network as plain loops compute it, with the weights under the plain names. */
+static void answer_by_loops(const struct tiny_run *r, const real *x, real *logits)
+{
+	bool present = false;
+	struct checkpoint c = {0};
+	struct wasd_graph *g = NULL;
+	struct wasd_model *m = NULL;
+	struct wasd_exec *e = NULL;
+	CHECK(!checkpoint_open(r->file, r->len, &c, NULL) && !checkpoint_graph(&c, &g, NULL));
+	CHECK(!wasd_model_create(g, 1, &m, NULL) && !checkpoint_load_params(&c, g, "", wasd_model_master(m), NULL));
+	CHECK(!checkpoint_load_stats(&c, g, "", wasd_model_stats(m, WASD_STATS_AOM), &present, NULL) && present);
+	CHECK(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = ANSWERED, .backend = "ref"}, &e, NULL));
+	CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){.n = ANSWERED, .bn = WASD_BN_SET, .set = WASD_STATS_AOM}, NULL));
+	memcpy(logits, wasd_exec_logits(e), ANSWERED * 10 * sizeof *logits);
+	wasd_exec_destroy(e);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+	checkpoint_done(&c);
+}
+
+static void agree(const real *got, const real *want, const char *what)
+{
+	double scale, d = distance(got, want, ANSWERED * 10, &scale);
+	CHECK_MSG(d <= 2e-4 * scale && scale > 0, "%s: logits differ by %g of %g", what, d, scale);
+}
+
+/* Computes the ONNX file. Of each kernel, at least the weights that are zero in the checkpoint are zero in it. */
+static void answer_by_onnx(const struct tiny_run *r, const char *mode, const real *x, real *logits)
+{
+	static struct onnx_run run;
+	static float xf[ANSWERED * 3 * 16 * 16];
+	float got[ANSWERED * 10];
+	struct wasd_st *st = NULL;
+	void *onnx = NULL;
+	size_t len = 0;
+	for (int i = 0; i < ANSWERED * 3 * 16 * 16; i++)
+		xf[i] = (float)x[i];
+	CHECK(!wasd_export_onnx(TINY_MODE(r->file, r->len, mode), &onnx, &len, NULL));
+	onnx_execute(&run, onnx, len, xf, ANSWERED, 3, 16, 16, 10, got);
+	CHECK_MSG(!run.fault[0], "%s: %s", mode, run.fault);
+	CHECK(!wasd_st_open(r->file, r->len, &st, NULL));
+	for (int i = 0; i < SPARSE_KERNELS && !strcmp(mode, "aom"); i++) {
+		size_t n, wrong = 0;
+		const real *w = tensor_of(st, "", sparse_kernels[i], &n);
+		const struct onnx_value *v = onnx_find(&run, sparse_kernels[i]);
+		CHECK(v && onnx_count(v) == n);
+		for (size_t k = 0; v && k < n; k++)
+			wrong += (w[k] == 0) != (v->f[k] == 0);
+		CHECK_MSG(!wrong, "%s: %zu of %zu weights of the ONNX file", sparse_kernels[i], wrong, n);
+	}
+	for (int i = 0; i < ANSWERED * 10; i++)
+		logits[i] = (real)got[i];
+	onnx_done(&run);
+	wasd_st_close(st);
+	wasd_free(onnx);
+}
+
+/* The deployment answers as plain loops with the formed weights do; so does the ONNX file, and the deployment of an
+ * export that was imported again. */
+static void answers_agree(const struct tiny_run *r, const struct wasd_dataset *data, bool dom)
+{
+	real x[ANSWERED * 3 * 16 * 16], served[ANSWERED * 10], other[ANSWERED * 10];
+	void *file = NULL, *again = NULL;
+	size_t len = 0, again_len = 0;
+	cJSON *info = NULL;
+	for (size_t i = 0; i < ANSWERED; i++)
+		wasd_normalise(&wasd_pixels_half, wasd_dataset_shape(data), wasd_dataset_image(data, WASD_TEST, i),
+		               x + i * 3 * 16 * 16);
+	for (int at = 0; at <= dom; at++) {
+		answer(r->file, r->len, tiny_modes[at], x, served);
+		answer_by_onnx(r, tiny_modes[at], x, other);
+		agree(other, served, "ONNX");
+	}
+	answer(r->file, r->len, "aom", x, served);
+	answer_by_loops(r, x, other);
+	agree(other, served, "plain loops");
+	CHECK(!wasd_export_safetensors(r->file, r->len, &file, &len, NULL));
+	CHECK(!wasd_import(file, len, &(struct wasd_import){.to_serve = true}, &again, &again_len, &info, NULL));
+	answer(again, again_len, "aom", x, other);
+	CHECK_MSG(!memcmp(other, served, sizeof served), "the imported export answers otherwise");
+	wasd_free(file);
+	wasd_free(again);
+	cJSON_Delete(info);
+}
+
 /* Cut anywhere, a run resumes to the same bits: master weights, statistics, and the file except for its times. */
 static void sparse_trains(const struct wasd_dataset *data, const char *backend, const char *precision,
                           const char *weights, bool dom)
@@ -309,6 +410,7 @@ static void sparse_trains(const struct wasd_dataset *data, const char *backend, 
 	CHECK(whole.value[2][0] < whole.value[1][0] + 0.5 && isnan(whole.value[2][4]) == !dom);
 	sparse_file(&whole);
 	sparse_goes_out(&whole, dom);
+	answers_agree(&whole, data, dom);
 	tiny_done(&whole);
 	tiny_done(&cut);
 	wasd_free(spec);
@@ -372,6 +474,7 @@ static void mask_trains_and_is_deployed(void)
 		thin_file(&whole, 8);
 		sparse_goes_out(&whole, i == 2);
 		masks_go_out(&whole);
+		answers_agree(&whole, data, i == 2);
 		tiny_done(&whole);
 		tiny_done(&cut);
 		wasd_free(spec);
