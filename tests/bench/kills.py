@@ -1,16 +1,17 @@
 #!/usr/bin/python3
-"""kill -9 at random moments, of the daemon or of an engine process of any role, while four clients change whatever the API can change: jobs (submit, pause, hold,
+"""kill -9 at random moments, of the daemon or of an engine process of any role, while five clients change whatever the API can change: jobs (submit, pause, hold,
 resume, cancel, retry, clone, priority, batches, deletion, queues), sweeps, data sets, blobs, checkpoints (pins, imports, deletion), profiles, models with versions and aliases,
-deployments (mode, traffic, source, rollback, load and unload), backups and garbage collection. Each client knows the value that it was last acknowledged, and of a
+deployments (mode, traffic, source, rollback, load and unload), webhooks, backups and garbage collection. Each client knows the value that it was last acknowledged, and of a
 request without an answer both the old and the new one. After each kill every object must have such a value; both databases must pass their checks; jobs must be in
 states that the wishes of their client allow and have got there by moves of the diagram; completed jobs must have the losses of an undisturbed job to the bit; no
-engine process may be left. At the end everything ends, and `wasd fsck` must find neither a fault nor a left-over file.
+engine process may be left. At the end everything ends, a receiver of webhooks must have got every event of a job in order, and `wasd fsck` must find neither a
+fault nor a left-over file.
 
   tests/bench/kills.py                       # 300 kills
   tests/bench/kills.py --kills 15 --seed 7
 
 tests/e2e/test_kills.py runs the small form."""
-import argparse, collections, glob, hashlib, http.client, json, os, random, re, shutil, signal, subprocess, sys, threading, time
+import argparse, collections, glob, hashlib, http.client, http.server, json, os, random, re, shutil, signal, sqlite3, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 from lib import BUILD, PATIENCE, TOP, Client, Daemon, check, equal, exact, integrity, noise_png, tar
@@ -73,7 +74,7 @@ class Actor:
 
     def send(self, method, path, body=None, headers=None):
         """The answer; Cut if none came. Nothing is sent twice."""
-        self.now = f"{method} {re.sub(r'(job|ckpt|swp)_[0-9A-Z]+|[0-9a-f]{64}|(?<=/)[a-z]+-[a-z]+-[0-9]+', '{}', path.partition('?')[0])}"
+        self.now = f"{method} {re.sub(r'(job|ckpt|swp|hook)_[0-9A-Z]+|[0-9a-f]{64}|(?<=/)[a-z]+-[a-z]+-[0-9]+', '{}', path.partition('?')[0])}"
         c = Client(self.world.d.port)
         try:
             reply = c.request(method, path, body, headers)
@@ -123,7 +124,7 @@ class Actor:
 class Jobs(Actor):
     def __init__(self, *args):
         super().__init__(*args)
-        self.ids, self.spec, self.after, self.compared = {}, {}, {}, set()
+        self.ids, self.spec, self.after, self.late, self.compared = {}, {}, {}, {}, set()
 
     def step(self):
         names, r = self.have("job"), self.rng
@@ -140,13 +141,16 @@ class Jobs(Actor):
                 "queue": self.rng.choice(("default", "night"))}
         if self.after[name]:
             body["after"] = [self.ids[self.rng.choice(names)]]
+        self.late[name] = self.rng.random() < 0.2
+        if self.late[name]:
+            body["deadline"] = self.rng.choice((1, 2, 5))
         reply = self.change({("job", name): THERE, ("priority", name): body["priority"], ("wish", name): "run"}, "POST", "/v1/jobs", body, {"Idempotency-Key": name})
         if reply.status == 201:
             self.ids[name] = reply.json["id"]
 
     def clone(self, name):
         other, priority = self.new("job"), self.rng.randrange(0, 100, 10)
-        self.spec[other], self.after[other] = self.spec[name], self.after[name]
+        self.spec[other], self.after[other], self.late[other] = self.spec[name], self.after[name], self.late[name]
         reply = self.change({("job", other): THERE, ("priority", other): priority, ("wish", other): "run"}, "POST", f"/v1/jobs/{self.ids[name]}:clone", {"name": other, "priority": priority})
         if reply.status == 201:
             self.ids[other] = reply.json["id"]
@@ -205,7 +209,7 @@ class Jobs(Actor):
             self.ids[name] = j["id"]
             self.found(("priority", name), j["priority"])
             wishes = {w for w in self.allowed["wish", name] if w != GONE and j["state"] in WISHES[w] and not (w == "run" and j["state"] == "held" and j["reason"] != "dependency")
-                      or (j["state"] == "cancelled" and self.after[name])}
+                      or (j["state"] == "cancelled" and self.after[name]) or (j["state"] == "failed" and j["reason"] == "deadline_exceeded" and self.late[name])}
             check(wishes, f"{name} is {j['state']} ({j['reason']}: {j['message']}), wished {self.allowed['wish', name]}")
             self.allowed["wish", name] = wishes - {GONE}
             if j["state"] == "completed" and j["id"] not in self.compared:
@@ -504,10 +508,82 @@ class Sweeps(Actor):
             check(w["state"] != "failed", w)
 
 
+class Hooks(Actor):
+    """Webhooks of its own, whose values are their URL and whether they are active; nobody answers there."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.ids = {}
+
+    def step(self):
+        names = self.have("hook")
+        name = self.rng.choice(names) if names else None
+        if len(names) < 3:
+            return self.add()
+        self.rng.choice((self.edit, self.edit, self.delete))(name)
+
+    def add(self):
+        name, active = self.new("hook"), self.rng.random() < 0.5
+        reply = self.change({("hook", name): active}, "POST", "/v1/webhooks", {"url": f"http://127.0.0.1:9/{name}", "events": ["job.state"], "active": active})
+        if reply.status == 201:
+            self.ids[name] = reply.json["id"]
+
+    def edit(self, name):
+        active = self.rng.random() < 0.5
+        self.change({("hook", name): active}, "PATCH", f"/v1/webhooks/{self.ids[name]}", {"active": active})
+
+    def delete(self, name):
+        self.change({("hook", name): GONE}, "DELETE", f"/v1/webhooks/{self.ids[name]}")
+
+    def verify(self, d):
+        rows = {h["url"].rpartition("/")[2]: h for h in d.client.get("/v1/webhooks").json["items"]}
+        for name in [key[1] for key in self.allowed if key[0] == "hook"]:
+            self.found(("hook", name), rows[name]["active"] if name in rows else GONE)
+            if name in rows:
+                self.ids[name] = rows[name]["id"]
+
+    def settle(self, d):
+        for name in self.have("hook"):
+            d.client.delete(f"/v1/webhooks/{self.ids[name]}")
+            self.allowed["hook", name] = {GONE}
+
+
+class Receiver:
+    """Gets the events of all jobs by a webhook, and keeps their numbers."""
+
+    def __init__(self, d):
+        self.got, outer = [], self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                outer.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["id"])
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.id = d.client.post("/v1/webhooks", {"url": f"http://127.0.0.1:{self.server.server_port}/", "events": ["job.state"]}, want=201).json["id"]
+
+    def settle(self, d):
+        """Every event from the first one on was delivered: in order, some of them again. Returns their number."""
+        with sqlite3.connect(f"file:{d.data}/wasd.db?mode=ro", uri=True) as db:
+            said = [seq for seq, in db.execute("SELECT seq FROM events WHERE type = 'job.state' ORDER BY seq")]
+        while (hook := d.client.get(f"/v1/webhooks/{self.id}").json)["last_event"] < said[-1]:
+            check(hook["state"] != "inactive", hook)
+            time.sleep(0.1)
+        equal((list(dict.fromkeys(self.got)), hook["lost_events"]), ([seq for seq in said if seq >= self.got[0]], 0), "events of jobs at the receiver")
+        self.server.shutdown()
+        return len(said)
+
+
 class World:
     def __init__(self, d, seed):
         self.d, self.rng, self.stop, self.striking = d, random.Random(seed), threading.Event(), threading.Event()
-        self.reference, self.answers = [], set()
+        self.reference, self.answers, self.receiver = [], set(), Receiver(d)
         d.glyphs("base", train=200, test=40)
         d.client.request("PATCH", "/v1/queues/night", {"weight": 1}, want=(200, 201))
         for i, spec in enumerate(SPECS):
@@ -523,7 +599,8 @@ class World:
             said = d.client.post(f"/v1/deployments/fixed-{i}/classify?logits=1&mode=aom", self.picture, headers={"Content-Type": "image/png"}).json
             self.answers.add(tuple(said["results"][0]["logits"]))
             d.client.delete(f"/v1/deployments/fixed-{i}")
-        self.actors = [Jobs(self, "jobs", seed + 1), Models(self, "models", seed + 2), Data(self, "data", seed + 3), Sweeps(self, "sweeps", seed + 4)]
+        self.actors = [Jobs(self, "jobs", seed + 1), Models(self, "models", seed + 2), Data(self, "data", seed + 3), Sweeps(self, "sweeps", seed + 4),
+                       Hooks(self, "hooks", seed + 5)]
 
     def strike(self):
         """Kills the daemon, or an engine of any role that runs now. Returns what was killed."""
@@ -590,8 +667,10 @@ def run(d, kills, seed, told=lambda i: None):
         told(i + 1)
     w.actors[3].settle(d)                                                              # its jobs go on by themselves
     ends = w.actors[0].settle(d)
+    w.actors[4].settle(d)
     for a in w.actors:
         a.verify(d)
+    events = w.receiver.settle(d)
     left = children(d)
     equal(d.stop(), 0, "exit status after SIGTERM")
     check(all(map(gone, left)), "a process outlives the daemon")
@@ -599,7 +678,7 @@ def run(d, kills, seed, told=lambda i: None):
     equal(os.listdir(os.path.join(d.data, "staging")), [], "staging")
     equal([f for f in glob.glob(os.path.join(d.data, "**"), recursive=True) if ".tmp-" in f or f.endswith(".partial")], [], "temporary files")
     d.start()
-    return {"killed": killed, "states": states, "asked": asked, "ends": ends, "compared": len(w.actors[0].compared), "changes": sum(n for a in w.actors for (_, s), n in a.counts.items() if s == 2),
+    return {"events": events, "killed": killed, "states": states, "asked": asked, "ends": ends, "compared": len(w.actors[0].compared), "changes": sum(n for a in w.actors for (_, s), n in a.counts.items() if s == 2),
             "refused": sum(n for a in w.actors for (_, s), n in a.counts.items() if s == 4), "kinds": len({k for a in w.actors for (k, s) in a.counts if s == 2})}
 
 
@@ -612,7 +691,7 @@ def main():
     with Daemon(args=["--workers", "2"]) as d:
         s = run(d, a.kills, a.seed, lambda i: i % 10 or print(f"{i} kills, {time.monotonic() - began:.0f} s", flush=True))
     print(f"{a.kills} kills (seed {a.seed}): {dict(s['killed'])}; {s['changes']} changes of {s['kinds']} kinds acknowledged, {s['refused']} refused; 0 lost")
-    print(f"{s['compared']} completed jobs equal an undisturbed one; the last jobs ended {dict(s['ends'])}")
+    print(f"{s['events']} events of jobs delivered in order; {s['compared']} completed jobs equal an undisturbed one; the last jobs ended {dict(s['ends'])}")
     print("jobs at the kills of the daemon:", ", ".join(f"{n} {state}" for state, n in s["states"].most_common()))
     print("requests at the kills:", ", ".join(f"{n} {what}" for what, n in s["asked"].most_common()))
 
