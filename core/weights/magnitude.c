@@ -185,19 +185,11 @@ static bool is_shed(const struct magnitude *m, int layer, size_t i)
 	return (w < 0 ? -w : w) < m->shed_below[layer];
 }
 
-/* A number without order, one for each weight. */
-static uint64_t scatter(uint64_t x)
-{
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return x ^ x >> 31;
-}
-
 static uint64_t key(const void *ctx, int layer, size_t i)
 {
 	const struct magnitude *m = ctx;
 	uint64_t k = m->criterion == RANDOM ?
-	                 scatter(m->salt[layer] + i * UINT64_C(0x9e3779b97f4a7c15)) >> 1 :
+	                 prune_random_key(m->salt[layer], i) :
 	                 prune_key_of(fabs((double)m->master[m->masks.layer[layer].param->info.offset + i]));
 	return m->collect && !is_shed(m, layer, i) ? k | UINT64_C(1) << 63 : k;
 }
@@ -205,11 +197,8 @@ static uint64_t key(const void *ctx, int layer, size_t i)
 static size_t prune_all(struct magnitude *m, double sparsity, uint64_t step)
 {
 	size_t died = 0;
-	for (int l = 0; l < m->masks.n_layers && m->criterion == RANDOM; l++) {
-		struct wasd_rng r;
-		wasd_rng_init(&r, m->seed, "prune", step, (uint64_t)l);
-		m->salt[l] = wasd_rng_u64(&r);
-	}
+	for (int l = 0; l < m->masks.n_layers && m->criterion == RANDOM; l++)
+		m->salt[l] = prune_random_salt(m->seed, step, l);
 	if (m->scope == PRUNE_GLOBAL)
 		return prune_to(&m->masks, PRUNE_ALL, sparsity, m->rule, key, m);
 	for (int l = 0; l < m->masks.n_layers; l++)

@@ -191,6 +191,26 @@ double prune_key_value(uint64_t key)
 	return v;
 }
 
+uint64_t prune_random_salt(uint64_t seed, uint64_t step, int layer)
+{
+	struct wasd_rng r;
+	wasd_rng_init(&r, seed, "prune", step, (uint64_t)layer);
+	return wasd_rng_u64(&r);
+}
+
+/* A finalizer of splitmix64: neighbours get keys that have nothing in common. */
+static uint64_t scatter(uint64_t x)
+{
+	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+	return x ^ x >> 31;
+}
+
+uint64_t prune_random_key(uint64_t salt, size_t i)
+{
+	return scatter(salt + i * UINT64_C(0x9e3779b97f4a7c15)) >> 1;
+}
+
 struct range {
 	int first, last;
 };

@@ -71,6 +71,9 @@ static inline bool prune_lives(const struct prune_layer *l, size_t i)
  */
 typedef uint64_t (*prune_key)(const void *ctx, int layer, size_t i);
 uint64_t prune_key_of(double v);
+/* Keys without order, from stream "prune" of the seed: a salt for each event and layer. */
+uint64_t prune_random_salt(uint64_t seed, uint64_t step, int layer);
+uint64_t prune_random_key(uint64_t salt, size_t i);
 double prune_key_value(uint64_t key);
 
 enum prune_ties { PRUNE_TIES_LOW, PRUNE_TIES_HIGH }; /* of equal keys, which index dies first */

@@ -16,14 +16,16 @@ bool prune_is_event(const struct prune_schedule *s, uint64_t step, uint32_t batc
 	return step == last || (step >= first && step < last && (step - first) % s->every == 0);
 }
 
-double prune_sparsity(const struct prune_schedule *s, uint64_t step, uint32_t batches)
+double prune_progress(const struct prune_schedule *s, uint64_t step, uint32_t batches)
 {
 	double first = (double)prune_step_of(s->begin, batches), last = (double)prune_step_of(s->end, batches),
-		   t = (double)step,
-		   done = t >= last  ? 1 :
-	              t <= first ? 0 :
-	                           (t - first) / (last - first);
-	return s->final + (s->initial - s->final) * pow(1 - done, s->power);
+		   t = (double)step;
+	return t >= last ? 1 : t <= first ? 0 : (t - first) / (last - first);
+}
+
+double prune_sparsity(const struct prune_schedule *s, uint64_t step, uint32_t batches)
+{
+	return s->final + (s->initial - s->final) * pow(1 - prune_progress(s, step, batches), s->power);
 }
 
 bool prune_is_told(const struct prune_schedule *s, uint64_t step, uint32_t batches)

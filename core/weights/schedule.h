@@ -16,6 +16,8 @@ struct prune_schedule {
 
 uint64_t prune_step_of(double epochs, uint32_t batches);
 bool prune_is_event(const struct prune_schedule *s, uint64_t step, uint32_t batches);
+/* The share of the time from begin to end that has passed, 0..1. */
+double prune_progress(const struct prune_schedule *s, uint64_t step, uint32_t batches);
 double prune_sparsity(const struct prune_schedule *s, uint64_t step, uint32_t batches);
 /* True for events that the log tells: the first and the last one, and the first of an epoch. */
 bool prune_is_told(const struct prune_schedule *s, uint64_t step, uint32_t batches);
