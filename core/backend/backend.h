@@ -29,6 +29,7 @@ struct backend {
 	const struct backend_kernel *kernels; /* ends with op NULL; an operation not listed uses its layer's own kernel */
 	bool planes; /* tensors are planes of `real`, so the layers' own kernels work on them directly; otherwise on copies
 	                (relaid.c) */
+	int block;   /* channels that its kernels compute together; 0: 1 */
 	bool plain;  /* the kernels support no fused residual or activation and nothing in place, and need every tensor of
 	                the pass kept */
 };

@@ -492,4 +492,5 @@ const struct backend backend_openblas = {
 	.export = planes_export,
 	.kernels = kernels,
 	.planes = true,
+	.block = 8,
 };

@@ -59,4 +59,5 @@ const struct backend backend_onednn = {
 	.import = blocked_import,
 	.export = blocked_export,
 	.kernels = kernels,
+	.block = LANES,
 };

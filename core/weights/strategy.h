@@ -222,7 +222,7 @@ struct weight_strategy {
 	void (*backward)(const struct wasd_recipe *r, const struct weight_kernel *k, struct wasd_rect at, real *ds);
 };
 
-extern const struct weight_strategy weight_compander, weight_magnitude, weight_weightmom;
+extern const struct weight_strategy weight_compander, weight_magnitude, weight_weightmom, weight_structured;
 const struct weight_strategy *weight_strategy_at(int i);              /* table.c; NULL after the last */
 const struct weight_strategy *weight_strategy_find(const char *name); /* NULL: unknown */
 /* Additional rows, defined by the program that core is linked into; ended by NULL. Optional (a weak symbol). */

@@ -19,7 +19,7 @@ const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, &w
 enum { N = 3, CLASSES = 3 };
 static const struct wasd_shape input = {2, 6, 6};
 
-/* Kernels of every kind, and no kinks: convolution, depthwise, 1x1, linear. */
+/* Kernels of every kind, and no kinks: convolution, depthwise, 1x1, linear, whose units no convolution writes. */
 static struct wasd_graph *network(void)
 {
 	struct wasd_graph *g = NULL;
@@ -30,7 +30,7 @@ static struct wasd_graph *network(void)
 	wasd_graph_augmentable(g, "c", "alpha", 0);
 	x = wasd_graph_conv(g, x, "d", 6, 3, 1, 1, 6, false);
 	x = wasd_graph_conv(g, x, "p", 5, 1, 1, 0, 1, false);
-	x = wasd_graph_flatten(g, wasd_graph_globalpool(g, x));
+	x = wasd_graph_linear(g, wasd_graph_flatten(g, wasd_graph_globalpool(g, x)), "h", 4, false);
 	CHECK_MSG(!wasd_graph_finish(g, wasd_graph_linear(g, x, "f", CLASSES, true), &err), "%s", err.msg);
 	return g;
 }
@@ -383,8 +383,9 @@ static char *eager(const struct weight_strategy *s, const char *more)
 {
 	const struct wasd_field *every = s->reads_spec ? NULL : wasd_field_find(s->options, "every");
 	const struct wasd_field *end = s->reads_spec ? NULL : wasd_field_find(s->options, "end");
-	return wasd_asprintf("[{\"type\":\"%s\"%s%s%s}]", s->name, more, every ? ",\"every\":1" : "",
-	                     end ? ",\"begin\":0.5,\"end\":3" : "");
+	const struct wasd_field *round = s->reads_spec ? NULL : wasd_field_find(s->options, "round_to");
+	return wasd_asprintf("[{\"type\":\"%s\"%s%s%s%s}]", s->name, more, every ? ",\"every\":1" : "",
+	                     end ? ",\"begin\":0.5,\"end\":3" : "", round ? ",\"round_to\":1" : "");
 }
 
 struct sim {
@@ -550,7 +551,7 @@ static void runs(void)
 	}
 }
 
-/* At sparsity 0 the weights are those of a run without the row. */
+/* At sparsity 0 the weights are those of a run without the row; at the default they are not. */
 static void zero_is_off(void)
 {
 	const struct weight_strategy *s;
@@ -560,13 +561,17 @@ static void zero_is_off(void)
 	for (int i = 0; (s = weight_strategy_at(i)); i++) {
 		if (s->reads_spec || !wasd_field_find(s->options, "sparsity"))
 			continue;
-		char *weights = eager(s, ",\"sparsity\":0");
-		struct sim *off = sim_create(weights, 4);
-		sim_go(off, RUN_STEPS, weights, seen);
-		CHECK_MSG(!memcmp(off->run.master, plain->run.master, wasd_graph_param_count(off->b.g) * sizeof(real)),
-		          "%s at sparsity 0 changes weights", s->name);
-		sim_destroy(off);
-		wasd_free(weights);
+		for (int on = 0; on < 2; on++) {
+			char *weights = eager(s, on ? "" : ",\"sparsity\":0");
+			struct sim *off = sim_create(weights, 4);
+			memset(seen, 0, sizeof seen);
+			sim_go(off, RUN_STEPS, weights, seen);
+			CHECK_MSG(!memcmp(off->run.master, plain->run.master, wasd_graph_param_count(off->b.g) * sizeof(real)) ==
+			              !on,
+			          "%s at %s changes weights", s->name, on ? "its default never" : "sparsity 0");
+			sim_destroy(off);
+			wasd_free(weights);
+		}
 	}
 	sim_destroy(plain);
 }

@@ -247,11 +247,14 @@ static enum wasd_status read_augment(const cJSON *row, cJSON *entry, struct wasd
 	return st;
 }
 
+/* Convolutions, and a linear layer in front of the classifier. */
 static struct wasd_graph *augmentable(void)
 {
 	struct wasd_graph *g = NULL;
 	struct wasd_err err = {0};
-	cJSON *model = layer_net(layer_object("relu", NULL, "a"), 1, AROUND_MAPS, 64, false);
+	cJSON *model = cJSON_Parse(
+		"{\"layers\":[{\"type\":\"conv\",\"out\":64},{\"type\":\"relu\"},{\"type\":\"conv\"},{\"type\":\"globalpool\"},"
+		"{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":4},{\"type\":\"relu\"},{\"type\":\"linear\",\"out\":\"classes\"}]}");
 	CHECK_MSG(!wasd_network_build(model, input, CLASSES, &g, &err), "%s", err.msg);
 	cJSON_Delete(model);
 	return g;

@@ -58,6 +58,10 @@ static const struct {
      "{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"magnitude\",\"sparsity\":0.5,\"begin\":0,\"every\":3,\"criterion\":\"random\",\"collect\":true,\"scope\":\"global\"},"
      "{\"type\":\"was\",\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\"}]}],\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.05,\"weight_decay\":0.01}}}",
      false, 5},
+	{"LeNet that loses filters and rows",
+     "{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"structured\",\"end\":1.5,\"every\":3,\"round_to\":2}],"
+     "\"train\":{\"epochs\":2,\"batch\":32,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.001}}}",
+     false, 5},
 	{"VGG-16 with WAS: dropout, a draw per step",
      "{\"model\":{\"arch\":\"vgg16\"},\"train\":{\"epochs\":2,\"batch\":16,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.01,\"momentum\":0.9}}}",
      true, 3},
