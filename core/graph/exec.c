@@ -30,6 +30,7 @@ struct wasd_exec {
 	real *shadow_block, *dsw; /* all compact kernels; one compact gradient, zero except while a layer's backward runs */
 	size_t shadow_bytes;
 	real *logits, *dlogits; /* (batch, classes) */
+	bool *fresh;            /* per node, with keep_all: wasd_exec_forward_from has computed it anew */
 	enum exec_state state;
 	uint64_t ns[WASD_PHASES];
 };
@@ -150,6 +151,10 @@ enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_o
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for the logits");
 		goto fail;
 	}
+	if (o->keep_all && !(e->fresh = wasd_calloc((size_t)m->graph->n_nodes, sizeof *e->fresh))) {
+		s = wasd_fail(err, WASD_ENOMEM, "no memory for the plan");
+		goto fail;
+	}
 	if (o->constant_weights && !m->packs && !(m->packs = packs_create())) {
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for packed weights");
 		goto fail;
@@ -174,6 +179,7 @@ void wasd_exec_destroy(struct wasd_exec *e)
 	tensor_free(e->shadow_block);
 	tensor_free(e->logits);
 	tensor_free(e->dlogits);
+	wasd_free(e->fresh);
 	wasd_free(e);
 }
 
@@ -275,6 +281,24 @@ static void set_images(struct wasd_exec *e, int n)
 	e->n = n;
 }
 
+static enum wasd_status run_step(struct wasd_exec *e, struct step *s, uint64_t *t, struct wasd_err *err)
+{
+	s->status = WASD_OK; /* an earlier pass may have run out of memory; this one may not */
+	s->kernel->forward(s, &e->run);
+	if (s->status)
+		return wasd_fail(err, s->status, "%s %s: forward failed", s->node->layer->op, s->node->name);
+	charge(e, s->node->layer->phase_fwd, t);
+	return WASD_OK;
+}
+
+static void finish_pass(struct wasd_exec *e, uint64_t *t)
+{
+	e->backend->export(&e->plan.value[e->model->graph->output], e->run.n, e->logits);
+	charge(e, WASD_PHASE_OTHER, t);
+	e->run.dropout = NULL;
+	e->state = FORWARD_DONE;
+}
+
 enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const struct wasd_pass *p, struct wasd_err *err)
 {
 	uint64_t t = now_ns();
@@ -316,16 +340,50 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 			set_weights(e, st, p->recipe);
 			charge(e, WASD_PHASE_WEIGHTS, &t);
 		}
-		st->status = WASD_OK; /* an earlier pass may have run out of memory; this one may not */
-		st->kernel->forward(st, &e->run);
-		if (st->status)
-			return wasd_fail(err, st->status, "%s %s: forward failed", st->node->layer->op, st->node->name);
-		charge(e, st->node->layer->phase_fwd, &t);
+		if ((s = run_step(e, st, &t, err)))
+			return s;
 	}
-	e->backend->export(&e->plan.value[e->model->graph->output], p->n, e->logits);
-	charge(e, WASD_PHASE_OTHER, &t);
-	e->run.dropout = NULL;
-	e->state = FORWARD_DONE;
+	finish_pass(e, &t);
+	return WASD_OK;
+}
+
+/* Whether one of the node's inputs has been computed anew. */
+static bool is_stale(const struct wasd_exec *e, const struct node *n)
+{
+	for (int k = 0; k < n->n_in; k++)
+		if (e->fresh[n->inputs[k]])
+			return true;
+	return false;
+}
+
+enum wasd_status wasd_exec_forward_from(struct wasd_exec *e, wasd_node from, const real *values, struct wasd_err *err)
+{
+	uint64_t t = now_ns();
+	const struct wasd_graph *g = e->model->graph;
+	enum wasd_status s = WASD_OK;
+	if (!e->opts.keep_all || e->state == IDLE || e->run.dropping)
+		return wasd_fail(err, WASD_ESTATE,
+		                 "a pass can go on from a node only in a plan with keep_all, after a pass without dropout");
+	if (from < 0 || from >= g->n_nodes || !e->plan.value[from].data || (!values && e->plan.step_of[from] < 0))
+		return wasd_fail(err, WASD_EINVAL, "node %d is not computed by this plan", from);
+	e->run.update = false;
+	e->state = IDLE;
+	memset(e->fresh, 0, (size_t)g->n_nodes * sizeof *e->fresh);
+	if (values)
+		e->backend->import(&e->plan.value[from], e->run.n, values);
+	else if ((s = run_step(e, &e->plan.steps[e->plan.step_of[from]], &t, err)))
+		return s;
+	e->fresh[from] = true;
+	for (int i = 0; i < e->plan.n_steps; i++) { /* nothing is fused in this plan: a step is its node */
+		struct step *st = &e->plan.steps[i];
+		wasd_node n = (wasd_node)(st->node - g->nodes);
+		if (n <= from || !is_stale(e, st->node))
+			continue;
+		if ((s = run_step(e, st, &t, err)))
+			return s;
+		e->fresh[n] = true;
+	}
+	finish_pass(e, &t);
 	return WASD_OK;
 }
 

@@ -171,7 +171,7 @@ size_t wasd_arena_bytes(const struct wasd_arena *a);
 struct wasd_exec_opts {
 	int batch;                /* maximum N */
 	bool training;            /* plan backward and keep its inputs */
-	bool keep_all;            /* for fixtures: keep every node's output after the pass (wasd_exec_activation) */
+	bool keep_all;            /* keep every node's output after the pass (wasd_exec_activation, _forward_from) */
 	bool constant_weights;    /* the master block no longer changes: kernels keep packed forms of it, shared by all such
 	                             execs of the model */
 	struct wasd_arena *arena; /* memory of the passes; not for training, where backward reads what forward left. NULL:
@@ -202,6 +202,12 @@ struct wasd_pass {
  * WASD_ENUMERIC; the loss shows that. WASD_EINVAL for one image with batch statistics if wasd_graph_lone_value
  * names a layer. */
 enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const struct wasd_pass *p, struct wasd_err *err);
+/* Goes on with the last pass from node `from`: computes again the nodes that depend on it, with the parameters as they
+ * are now, from the kept outputs of all others. values: (n,c,h,w), what the node is to have as its output; NULL: it is
+ * computed again as well. Statistics are not updated. Logits and loss are then those of this pass, and it can go on
+ * again from any node; what an earlier call computed stays, so give or compute a node anew to undo a change of it.
+ * Allocates nothing. WASD_ESTATE unless keep_all is set, and after a pass with dropout. */
+enum wasd_status wasd_exec_forward_from(struct wasd_exec *e, wasd_node from, const real *values, struct wasd_err *err);
 /* Logits of the last forward: (n,classes) row-major, valid until the next call. */
 const real *wasd_exec_logits(struct wasd_exec *e);
 int wasd_exec_classes(const struct wasd_exec *e);
