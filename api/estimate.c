@@ -98,6 +98,7 @@ static void add_sizes(struct dry_run *d)
 {
 	cJSON *images = cJSON_Duplicate(wasd_json_get(d->sizes, "images"), 1);
 	cJSON_DeleteItemFromObjectCaseSensitive(images, "evaluated");
+	cJSON_DeleteItemFromObjectCaseSensitive(images, "epoch");
 	api_add_num(d->estimate, "params", number(d->sizes, NULL, "params"));
 	add_macs(d);
 	api_add_take(d->estimate, "images", images);
@@ -135,7 +136,7 @@ static void add_times(struct dry_run *d, const cJSON *times, const char *why)
 		   evaluated = number(d->sizes, "images", "evaluated"), total = epochs * steps * step + evaluated * image;
 	cJSON *j = cJSON_CreateObject(), *how = cJSON_CreateObject();
 	api_add_num(j, "step_s", step);
-	api_add_num(j, "images_per_s", number(d->sizes, "images", "train") / (steps * step));
+	api_add_num(j, "images_per_s", number(d->sizes, "images", "epoch") / (steps * step));
 	api_add_num(j, "epoch_s", total / epochs);
 	api_add_num(j, "total_s", total);
 	api_add_num(how, "steps", number(times, NULL, "steps"));

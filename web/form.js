@@ -78,6 +78,7 @@ export function createForm({ datasets, submitted }) {
   const rate = (optimizer) => optimizer?.options.find((o) => o.name === 'lr');
   field.optimizer.addEventListener('change', () => {
     const row = rate(optimizers.find((o) => o.name === field.optimizer.value));
+    field.lr.disabled = field.schedule.disabled = !row;      // an optimizer that searches has no rate
     if (row) field.lr.value = row.default;
   });
 
@@ -118,8 +119,8 @@ export function createForm({ datasets, submitted }) {
     const augment = [...form.querySelectorAll('[name=augment]:checked')].map((box) => box.value);
     const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset, model: { arch, ...(field.init.value !== usual(field.init) && { init: field.init.value }) },
       data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }), ...(field.normalize.value !== usual(field.normalize) && { normalize: field.normalize.value }) },
-      train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, lr: number('lr') },
-        schedule: { type: field.schedule.value, warmup_epochs: 1 }, ...(augment.length && { augment }), ...(field.class_weights.value && { class_weights: field.class_weights.value }) } };
+      train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, ...(!field.lr.disabled && { lr: number('lr') }) },
+        ...(!field.schedule.disabled && { schedule: { type: field.schedule.value, warmup_epochs: 1 } }), ...(augment.length && { augment }), ...(field.class_weights.value && { class_weights: field.class_weights.value }) } };
     const how = was.spec();
     const list = strategies.spec(), drawn = how ?? own(chosen())?.was;
     if (list.length) job.weights = [...list, ...(drawn ? [{ type: 'was', ...drawn }] : [])];

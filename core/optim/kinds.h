@@ -4,7 +4,7 @@
 
 #include "wasd/optim.h"
 
-extern const struct wasd_optim_kind optim_sgd, optim_adamw, optim_adam;
+extern const struct wasd_optim_kind optim_sgd, optim_adamw, optim_adam, optim_rso;
 
 /* v[i] = member options[i].name of obj (NULL: none is given), or its default. Besides these, obj may have only the
  * members `type` and those of `common` (may be NULL). at: the object's JSON pointer. */

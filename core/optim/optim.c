@@ -9,7 +9,7 @@
 
 #define BLOCK 4096 /* elements per work unit */
 
-static const struct wasd_optim_kind *const table[] = {&optim_sgd, &optim_adamw, &optim_adam};
+static const struct wasd_optim_kind *const table[] = {&optim_sgd, &optim_adamw, &optim_adam, &optim_rso};
 #define ROWS ((int)(sizeof table / sizeof *table))
 
 struct wasd_optim {
@@ -160,7 +160,17 @@ void wasd_optim_step(struct wasd_optim *o, real *master, const real *grad, doubl
 
 double wasd_optim_lr(const struct wasd_optim *o)
 {
-	return o->opt[0];
+	return o->kind->search ? 0 : o->opt[0];
+}
+
+const struct wasd_optim_kind *wasd_optim_kind_of(const struct wasd_optim *o)
+{
+	return o->kind;
+}
+
+const double *wasd_optim_options(const struct wasd_optim *o)
+{
+	return o->opt;
 }
 
 real *wasd_optim_state(struct wasd_optim *o, int i, const char **name)

@@ -145,15 +145,16 @@ static enum wasd_status list_blocks(struct wasd_trainer *t, struct wasd_err *err
 static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
 	struct wasd_exec_opts train = {.batch = t->spec.batch,
-	                               .training = true,
 	                               .precision = t->spec.precision,
 	                               .backend = o->backend,
 	                               .unmeasured = o->unmeasured,
 	                               .planned = o->planned,
 	                               .ctx = o->ctx};
 	enum wasd_status s;
+	train_search_plan(t, &train);
 	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) ||
 	    (s = chain_attach(t->weights, t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
+	    (s = train_search_begin(t, err)) ||
 	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
 	    (s = spare_decay(t, err)) || (s = list_blocks(t, err)))
 		return s;
@@ -295,7 +296,7 @@ static enum wasd_status create_loaders(struct wasd_trainer *t, struct wasd_err *
 		s = wasd_loader_create(&val, &t->val, err);
 	if (!s && has_test)
 		s = wasd_loader_create(&test, h->n_val ? &t->test : &t->val, err);
-	t->batches = wasd_loader_batches(t->train);
+	t->batches = t->search ? t->search->steps(t->searching) : wasd_loader_batches(t->train);
 	return s;
 }
 
@@ -375,9 +376,9 @@ enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_trai
 	t->best = t->stop_best = NAN;
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) ||
 	    (s = create_graph(t, err)) || (s = create_pixels(t, err)) || (s = create_weights(t, err)) ||
-	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = create_holdout(t, err)) ||
-	    (s = warnings_create(t, err)) || (s = create_class_weights(t, err)) || (s = check_augment(t, err)) ||
-	    (s = check_all_batches(t, err)))
+	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = train_search_create(t, err)) ||
+	    (s = create_holdout(t, err)) || (s = warnings_create(t, err)) || (s = create_class_weights(t, err)) ||
+	    (s = check_augment(t, err)) || (s = check_all_batches(t, err)))
 		return s;
 	return check_goals(t, err);
 }
@@ -425,7 +426,7 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 	    (s = chain_begin(t->weights, t->spec.optimizer, trainer_run_at(t, 0), err)))
 		goto fail;
 	for (int i = 0; i < t->n_modes; i++)
-		t->mode[i].measured = !trainer_draws(t) || !t->has_batchnorm;
+		t->mode[i].measured = !trainer_measures(t);
 	t->until = o->until;
 	wasd_rng_init(&t->rng_dropout, t->spec.seed, "dropout", 0, 0);
 	for (int i = 0; i < WASD_PHASES; i++)
@@ -443,10 +444,9 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 		s = wasd_fail(err, WASD_ENOMEM, "trainer");
 		goto fail;
 	}
-	if (t->next < t->batches)
-		wasd_loader_seek(t->train, (uint64_t)t->epoch, t->next);
-	else
-		wasd_loader_seek(t->train, (uint64_t)t->epoch + 1, 0);
+	uint32_t per_pass = wasd_loader_batches(
+		t->train); /* as many as an epoch has steps, unless the optimizer searches */
+	wasd_loader_seek(t->train, trainer_step(t) / per_pass, (uint32_t)(trainer_step(t) % per_pass));
 	*out = t;
 	return WASD_OK;
 fail:
@@ -463,6 +463,7 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	wasd_loader_destroy(t->val);
 	wasd_loader_destroy(t->test);
 	wasd_optim_destroy(t->optim);
+	train_search_destroy(t);
 	wasd_exec_destroy(t->exec);
 	wasd_model_destroy(t->model);
 	chain_destroy(t->weights);
@@ -487,14 +488,15 @@ struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 	const char *name;
 	while (t->optim && wasd_optim_state(t->optim, (int)blocks, &name))
 		blocks++;
-	blocks += wasd_model_effective(t->model) ? 3 : 2; /* plus the model's blocks */
+	blocks += wasd_model_effective(t->model) ? 3 : t->search ? 1 : 2; /* plus the model's blocks */
 	return (struct wasd_train_info){
 		.params = params,
 		.macs = wasd_graph_macs(t->graph, NULL),
 		.epochs = t->spec.epochs,
 		.first_epoch = t->epoch + 1,
 		.steps_per_epoch = t->batches,
-		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + blocks * params * sizeof(real),
+		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + blocks * params * sizeof(real) +
+	                     train_search_bytes(t),
 		.was = t->was_json,
 	};
 }

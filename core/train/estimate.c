@@ -61,7 +61,7 @@ static double evaluated_images(const struct wasd_trainer *t)
 	for (int i = 0; i < t->n_modes; i++)
 		modes += t->mode[i].evaluated;
 	double sum = modes * (evaluations * val + tests * test);
-	if (trainer_draws(t) && t->has_batchnorm)
+	if (trainer_measures(t))
 		sum += t->n_modes * (double)(evaluations > saves ? evaluations : saves) * calibrated;
 	return sum;
 }
@@ -73,7 +73,10 @@ static cJSON *images_json(const struct wasd_trainer *t)
 	cJSON_AddNumberToObject(j, "val", (double)t->holdout.n_val);
 	cJSON_AddNumberToObject(j, "test", (double)wasd_dataset_count(t->data, WASD_TEST));
 	cJSON_AddNumberToObject(j, "evaluated", evaluated_images(t));
-	return trainer_complete(j, 4);
+	cJSON_AddNumberToObject(j, "epoch",
+	                        t->search ? (double)t->search->steps(t->searching) * t->spec.batch :
+	                                    (double)t->holdout.n_train);
+	return trainer_complete(j, 5);
 }
 
 static cJSON *macs_json(const struct wasd_trainer *t)
@@ -89,15 +92,15 @@ static enum wasd_status price(const struct wasd_trainer *t, const char *backend,
                               cJSON **out, struct wasd_err *err)
 {
 	struct wasd_exec_opts o = {.batch = t->spec.batch,
-	                           .training = true,
 	                           .precision = t->spec.precision,
 	                           .backend = backend,
 	                           .unmeasured = true};
 	struct wasd_exec_price train, eval = {0};
 	struct wasd_err why = {0};
 	size_t params = wasd_graph_param_count(t->graph) * sizeof(real), loaders = 2;
+	train_search_plan(t, &o);
 	enum wasd_status s = wasd_exec_price(t->graph, &o, &train, &why);
-	o.training = false;
+	o.training = o.keep_all = false;
 	if (!s && t->spec.statistics == STATISTICS_OWN)
 		s = wasd_exec_price(t->graph, &o, &eval, &why);
 	if (s)
@@ -107,10 +110,10 @@ static enum wasd_status price(const struct wasd_trainer *t, const char *backend,
 	double evaluation = (double)(eval.activations + eval.workspace) + (eval.activations ? 2.0 * (double)params : 0);
 	cJSON *j = cJSON_CreateObject();
 	cJSON_AddNumberToObject(j, "parameters", (double)params * (linked(t) ? 2 : 1));
-	cJSON_AddNumberToObject(j, "gradients", (double)params);
+	cJSON_AddNumberToObject(j, "gradients", t->search ? 0 : (double)params);
 	cJSON_AddNumberToObject(j, "optimizer", (double)params * (double)states);
 	cJSON_AddNumberToObject(j, "activations", (double)train.activations);
-	cJSON_AddNumberToObject(j, "workspace", (double)train.workspace);
+	cJSON_AddNumberToObject(j, "workspace", (double)(train.workspace + train_search_bytes(t)));
 	cJSON_AddNumberToObject(j, "evaluation", evaluation);
 	cJSON_AddNumberToObject(j, "batches", (double)(2 * loaders * batch));
 	cJSON_AddNumberToObject(j, "checkpoint", (double)checkpoint);
@@ -127,9 +130,11 @@ static enum wasd_status sizes(const struct wasd_trainer *t, const char *backend,
 	                                      wasd_fail(err, WASD_ENOMEM, "estimate");
 	if (!s) {
 		int batch = t->spec.batch;
+		int64_t steps = t->search ? t->search->steps(t->searching) :
+		                            (int64_t)((t->holdout.n_train + (size_t)batch - 1) / (size_t)batch);
 		j = wasd_message(NULL, "params:i macs:j memory:j images:j checkpoint_bytes:i epochs:i steps:i",
 		                 (int64_t)wasd_graph_param_count(t->graph), macs, memory, images, (int64_t)checkpoint,
-		                 (int64_t)t->spec.epochs, (int64_t)((t->holdout.n_train + (size_t)batch - 1) / (size_t)batch));
+		                 (int64_t)t->spec.epochs, steps);
 		*out = j;
 		return j ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "estimate");
 	}
@@ -248,6 +253,8 @@ static enum wasd_status time_batch(const struct wasd_train_opts *o, int batch, i
 		s = wasd_trainer_run(t, &h, &end, NULL, err);
 	struct wasd_train_times now = {.batch = batch};
 	now.step_s = usual(&c, &now.steps);
+	if (!s && t->search)
+		now.step_s *= train_search_mean_step(t, 0, t->next ? t->next : t->batches);
 	if (s == WASD_ENUMERIC && now.steps) /* how long a step takes does not depend on its numbers */
 		s = WASD_OK;
 	if (!s)

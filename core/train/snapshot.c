@@ -36,10 +36,15 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	cJSON_AddStringToObject(j, "holdout", t->holdout_digest);
 	if (t->spec.limit > 0)
 		cJSON_AddNumberToObject(j, "limit", t->spec.limit);
+	if (t->search) {
+		cJSON_AddNumberToObject(j, "tried", (double)t->tried);
+		cJSON_AddNumberToObject(j, "changed", (double)t->changed);
+	}
 	metrics = cJSON_AddObjectToObject(j, "metrics");
 	for (int i = 0; i < t->n_metrics; i++)
 		add_number(metrics, t->metric[i].name, t->metric[i].value);
-	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? 14 + (t->spec.limit > 0) : 0);
+	int members = 14 + (t->spec.limit > 0) + (t->search ? 2 : 0);
+	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? members : 0);
 }
 
 /* An entry of the list, with further facts about the mode. */
@@ -144,7 +149,7 @@ static enum wasd_status bad_progress(const char *key, struct wasd_err *err)
 
 static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, struct wasd_err *err)
 {
-	int64_t epoch, next, hits, seen, bad, points;
+	int64_t epoch, next, hits, seen, bad, points, tried = 0, changed = 0;
 	double v;
 	if (!wasd_json_i64(j, "epoch", &epoch) || epoch < 0 || epoch > t->spec.epochs)
 		return bad_progress("epoch", err);
@@ -153,6 +158,9 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 	if (!wasd_json_i64(j, "hits", &hits) || !wasd_json_i64(j, "seen", &seen) || hits < 0 || hits > seen ||
 	    (next && !seen))
 		return bad_progress("hits", err);
+	if (t->search && (!wasd_json_i64(j, "tried", &tried) || !wasd_json_i64(j, "changed", &changed) || changed < 0 ||
+	                  changed > tried || (next && !tried)))
+		return bad_progress("changed", err);
 	if (!wasd_json_i64(j, "stop_bad", &bad) || bad < 0 || bad > INT32_MAX)
 		return bad_progress("stop_bad", err);
 	if (!wasd_json_num(j, "loss_sum", &t->loss_sum))
@@ -167,6 +175,8 @@ static enum wasd_status read_progress(struct wasd_trainer *t, const cJSON *j, st
 	t->next = (uint32_t)next;
 	t->hits = (uint64_t)hits;
 	t->seen = (uint64_t)seen;
+	t->tried = (uint64_t)tried;
+	t->changed = (uint64_t)changed;
 	t->stop_bad = (int)bad;
 	t->best = wasd_json_num(j, "best", &v) ? v : NAN;
 	t->stop_best = wasd_json_num(j, "stop_best", &v) ? v : NAN;

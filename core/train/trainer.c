@@ -13,6 +13,9 @@
  * everything else: step = epoch * batches + next, the learning rate, the loader's output, and the state in which a
  * resumed run starts.
  *
+ * With an optimizer that searches (search.c), "batches" are the steps of a whole search: the loader goes on from pass
+ * to pass over the images without regard to the run's epochs.
+ *
  * Invariants
  *   - next < batches in TRAINING; next == batches in CALIBRATING and EVALUATING; CLOSING ends with (epoch + 1, 0).
  *   - A checkpoint is written only between two batches and holds everything that later batches depend on: weights,
@@ -164,9 +167,9 @@ static void note_step(struct wasd_trainer *t, double loss, int images)
 	t->point_images = 0;
 }
 
-static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
+static enum wasd_status gradient_step(struct wasd_trainer *t, const struct wasd_batch *b,
+                                      const struct wasd_targets *targets, double *loss, int *hits, struct wasd_err *err)
 {
-	const struct wasd_batch *b = wasd_loader_next(t->train);
 	struct wasd_pass pass = {.n = b->n,
 	                         .bn = WASD_BN_BATCH,
 	                         .set = WASD_STATS_TRAIN,
@@ -175,18 +178,11 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	struct weight_when now = {.epoch = t->epoch, .batch = t->next};
 	chain_event(t->weights, trainer_run_at(t, trainer_step(t)));
 	enum wasd_status s = chain_draw(t->weights, &now, NULL, &pass.recipe, err);
-	double loss;
-	int hits;
 	wasd_model_grad_zero(t->model);
 	if (s || (s = wasd_exec_forward(t->exec, b->x, &pass, err)))
 		return s;
-	struct wasd_targets targets = {.y = b->y,
-	                               .other = b->other,
-	                               .rest = b->rest,
-	                               .smoothing = t->spec.label_smoothing,
-	                               .weights = t->class_weights};
-	s = wasd_exec_loss_of(t->exec, &targets, &loss, &hits, err);
-	if (s == WASD_ENUMERIC || (!s && !isfinite(loss)))
+	s = wasd_exec_loss_of(t->exec, targets, loss, hits, err);
+	if (s == WASD_ENUMERIC || (!s && !isfinite(*loss)))
 		return trainer_diverged(t, "loss", err);
 	if (s || (s = wasd_exec_backward(t->exec, err)))
 		return s;
@@ -198,6 +194,22 @@ static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
 	wasd_optim_step(t->optim, wasd_model_master(t->model), wasd_model_grad(t->model), t->lr);
 	chain_after_step(t->weights, trainer_run_at(t, trainer_step(t) + 1));
 	chain_apply(t->weights);
+	return WASD_OK;
+}
+
+static enum wasd_status train_step(struct wasd_trainer *t, struct wasd_err *err)
+{
+	const struct wasd_batch *b = wasd_loader_next(t->train);
+	struct wasd_targets targets = {.y = b->y,
+	                               .other = b->other,
+	                               .rest = b->rest,
+	                               .smoothing = t->spec.label_smoothing,
+	                               .weights = t->class_weights};
+	double loss;
+	int hits;
+	enum wasd_status s = (t->search ? train_search_step : gradient_step)(t, b, &targets, &loss, &hits, err);
+	if (s)
+		return s;
 	t->loss_sum += loss * b->n;
 	t->hits += (uint64_t)hits;
 	t->seen += (uint64_t)b->n;
@@ -289,6 +301,7 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 		double took = (double)(now - t->step_begun_us);
 		t->step_us = t->step_us > 0 ? 0.95 * t->step_us + 0.05 * took : took;
 		t->train_us = now - begin;
+		train_search_say_time(t, t->begun);
 		report_progress(t, WASD_TRAIN_STEP, t->next, t->batches);
 	}
 	if (t->epoch + 1 == t->spec.epochs)
@@ -363,35 +376,38 @@ static bool tick(void *ctx, uint32_t done, uint32_t of)
 static enum wasd_status calibrate_mode(struct wasd_trainer *t, struct trainer_mode *m, struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_CALIBRATE};
-	enum wasd_status s = measure_statistics(t->exec, t->calib, m->recipe, m->set, (struct measure_tick){tick, &c}, err);
+	enum wasd_stats_set set = trainer_draws(t) ? m->set : WASD_STATS_TRAIN;
+	enum wasd_status s = measure_statistics(t->exec, t->calib, m->recipe, set, (struct measure_tick){tick, &c}, err);
 	if (!s)
 		m->measured = true;
 	return s;
 }
 
-/* CALIBRATING -> EVALUATING | STOPPED. Without DOM, AOM uses the training statistics; without BatchNorm there is
- * nothing to measure. */
+/* CALIBRATING -> EVALUATING | STOPPED. Without DOM, AOM uses the training statistics, which an optimizer that searches
+ * does not update, so they are measured; without BatchNorm there is nothing to measure. */
 static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
 	const char *name;
 	double value;
-	if (!trainer_draws(t))
-		memcpy(wasd_model_stats(t->model, WASD_STATS_AOM), wasd_model_stats(t->model, WASD_STATS_TRAIN),
-		       wasd_graph_stats_count(t->graph) * sizeof(real));
 	t->n_metrics = 0;
 	add_metric(t, "train_loss", t->loss_sum / (double)t->seen);
 	add_metric(t, "train_acc", (double)t->hits / (double)t->seen);
+	if (t->search)
+		add_metric(t, t->search->changed, (double)t->changed / (double)t->tried);
 	chain_at_epoch(t->weights, trainer_run_at(t, trainer_step(t)));
 	for (int i = 0;
 	     t->n_metrics < WASD_METRICS_MAX - METRICS_OWN && chain_metric(t->weights, i, t->epoch, &name, &value); i++)
 		add_metric(t, name, value);
 	bool due = is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every) || improves(t) || ends(t) ||
 	           pauses(t);
-	for (int i = 0; trainer_draws(t) && t->has_batchnorm && due && !s && i < t->n_modes; i++)
+	for (int i = 0; trainer_measures(t) && due && !s && i < t->n_modes; i++)
 		s = calibrate_mode(t, &t->mode[i], err);
 	if (s == WASD_ECANCELLED)
 		return stop(t, err);
+	if (!trainer_draws(t))
+		memcpy(wasd_model_stats(t->model, WASD_STATS_AOM), wasd_model_stats(t->model, WASD_STATS_TRAIN),
+		       wasd_graph_stats_count(t->graph) * sizeof(real));
 	t->state = EVALUATING;
 	return s;
 }
@@ -529,7 +545,8 @@ static bool stops_early(const struct wasd_trainer *t)
 static void collect_costs(struct wasd_trainer *t)
 {
 	double train_s = (double)t->train_us * 1e-6;
-	add_metric(t, "lr", t->lr);
+	if (!t->search)
+		add_metric(t, "lr", t->lr);
 	add_metric(t, "rss_bytes", trainer_rss_bytes());
 	for (int i = 0; i < t->n_modes; i++)
 		if (t->mode[i].images_per_s > 0)
@@ -594,7 +611,7 @@ static enum wasd_status close_epoch(struct wasd_trainer *t, struct wasd_err *err
 	t->epoch++;
 	t->next = 0;
 	t->loss_sum = 0;
-	t->hits = t->seen = 0;
+	t->hits = t->seen = t->tried = t->changed = 0;
 	bool last = t->epoch == t->spec.epochs || stops_early(t);
 	if (due || last || pause || t->improved)
 		s = save(t, last ? "final" : "epoch", err);
@@ -625,6 +642,7 @@ enum wasd_status wasd_trainer_run(struct wasd_trainer *t, const struct wasd_trai
 	            t->epoch || t->next ? "goes on at batch %u of epoch %d of %d" : "starts at batch %u of epoch %d of %d",
 	            (unsigned)t->next + 1, t->epoch + 1, t->spec.epochs);
 	warnings_begin(t);
+	t->begun = trainer_step(t);
 	if (t->epoch == t->spec.epochs || (stops_early(t) && !t->next))
 		t->state = COMPLETED; /* resumed from the final checkpoint of a run */
 	else if (t->until && t->epoch >= t->until)

@@ -1,5 +1,5 @@
 /* train/trainer.h - the trainer's internals, shared by its files: create.c builds it, trainer.c runs it,
- * snapshot.c saves and resumes it, warnings.c checks its progress. */
+ * snapshot.c saves and resumes it, search.c makes its steps without gradients, warnings.c checks its progress. */
 #ifndef TRAIN_TRAINER_H
 #define TRAIN_TRAINER_H
 
@@ -58,6 +58,9 @@ struct wasd_trainer {
 	cJSON *was_json; /* the drawing strategy's object, or false */
 	cJSON *info, *fingerprint;
 	struct wasd_optim *optim;
+	const struct wasd_optim_kind *optim_kind;
+	const struct wasd_search *search; /* of optim_kind; NULL: it follows gradients */
+	void *searching;
 	struct wasd_schedule schedule;
 	struct wasd_holdout holdout;
 	char holdout_digest[WASD_SHA256_HEX]; /* of the held-out indices; "" if none */
@@ -69,11 +72,12 @@ struct wasd_trainer {
 
 	/* the position, and what checkpoints store with it */
 	int epoch;
-	uint32_t next, batches;
+	uint32_t next, batches; /* batches: steps of an epoch */
 	struct wasd_rng rng_dropout;
 	double loss_sum;
 	uint64_t hits, seen;
-	double point_sum; /* sum of the losses since the last point of the curve */
+	uint64_t tried, changed; /* scalars of the epoch, by an optimizer that searches */
+	double point_sum;        /* sum of the losses since the last point of the curve */
 	uint64_t point_n;
 	double best, stop_best; /* NaN: none yet */
 	int stop_bad;           /* evaluations since stop_best */
@@ -86,6 +90,7 @@ struct wasd_trainer {
 	uint64_t trained, stalled_us;    /* images trained, and stall time, since then */
 	int64_t step_begun_us, point_us; /* start of the step; time of the steps since the last point of the curves */
 	uint64_t point_images;
+	uint64_t begun;           /* step at which this attempt began */
 	double step_us, close_us; /* averages for the ETA: one batch; the close of an epoch */
 	uint64_t phase_ns[WASD_PHASES];
 	char phase_names[WASD_PHASES][40];
@@ -106,6 +111,12 @@ static inline bool trainer_draws(const struct wasd_trainer *t)
 	return t->n_modes > 1;
 }
 
+/* Whether a calibration measures the statistics that are served: training leaves none that fit. */
+static inline bool trainer_measures(const struct wasd_trainer *t)
+{
+	return (trainer_draws(t) || t->search) && t->has_batchnorm;
+}
+
 /* Number of training steps done. */
 static inline uint64_t trainer_step(const struct wasd_trainer *t)
 {
@@ -124,6 +135,22 @@ enum wasd_status warnings_create(struct wasd_trainer *t, struct wasd_err *err);
 void warnings_begin(struct wasd_trainer *t);
 void warnings_evaluated(struct wasd_trainer *t, const struct trainer_mode *m);
 void warnings_epoch(struct wasd_trainer *t, double train_loss);
+
+/* search.c (train_search_): create finds the kind of the optimizer, and makes its search if it has one, by settings
+ * alone. */
+enum wasd_status train_search_create(struct wasd_trainer *t, struct wasd_err *err);
+/* Of any run, also without a search: the memory of its steps; how its passes are planned. */
+enum wasd_status train_search_begin(struct wasd_trainer *t, struct wasd_err *err);
+void train_search_destroy(struct wasd_trainer *t);
+void train_search_plan(const struct wasd_trainer *t, struct wasd_exec_opts *o);
+enum wasd_status train_search_step(struct wasd_trainer *t, const struct wasd_batch *b,
+                                   const struct wasd_targets *targets, double *loss, int *hits, struct wasd_err *err);
+size_t train_search_bytes(const struct wasd_trainer *t); /* of train_search_begin; of any run */
+/* The cost of an epoch's mean step, relative to the mean of steps [from, to). */
+double train_search_mean_step(const struct wasd_trainer *t, uint32_t from, uint32_t to);
+void train_search_describe(const struct wasd_trainer *t, char *text, size_t size); /* what the run costs, for people */
+/* Call after every step of any run: logs what the run takes when enough steps have been made since step `begun`. */
+void train_search_say_time(const struct wasd_trainer *t, uint64_t begun);
 
 /* Fails the run with WASD_ENUMERIC and a message that suggests a remedy. what: the loss, parameter or statistics
  * that became NaN or infinite. */

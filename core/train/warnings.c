@@ -10,10 +10,11 @@ enum warning {
 	LOSS_STANDS_STILL,
 	FEW_VALIDATION_IMAGES,
 	CLASS_WITHOUT_TRAINING_IMAGES,
-	CLASSES_UNBALANCED
+	CLASSES_UNBALANCED,
+	LONG_SEARCH
 };
-static const char *const codes[] = {"class_never_predicted", "loss_stands_still", "few_validation_images",
-                                    "class_without_training_images", "classes_unbalanced"};
+static const char *const codes[] = {"class_never_predicted",         "loss_stands_still",  "few_validation_images",
+                                    "class_without_training_images", "classes_unbalanced", "long_search"};
 
 #define STANDS 0.01 /* relative to ln(classes), the loss of a network that gives every class the same probability */
 enum { FEW_IN_ALL = 20, FEW_OF_A_CLASS = 2, UNBALANCED = 10 };
@@ -108,6 +109,11 @@ void warnings_begin(struct wasd_trainer *t)
 			"chance; a larger data.val_fraction holds out more, 0 chooses by the test images",
 			t->holdout.n_val, (unsigned)t->val_images[first_few], wasd_dataset_class(t->data, first_few));
 	check_balance(t);
+	if (t->search) {
+		char text[400];
+		train_search_describe(t, text, sizeof text);
+		warn(t, LONG_SEARCH, 0, "%s", text);
+	}
 }
 
 /* A class that an otherwise accurate network never predicts has usually lost its gradient for good. */

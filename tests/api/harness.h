@@ -515,7 +515,7 @@ static enum wasd_status fake_sizes(struct estimates *self, const cJSON *spec, co
 		return wasd_fail_at(err, t.no_sizes, "/train/batch", "no sizes");
 	*out = cJSON_Parse(
 		"{\"params\":1000,\"macs\":{\"aom\":2000,\"dom\":1500},\"memory\":{\"parameters\":4000,\"program\":10000000},"
-		"\"images\":{\"train\":90,\"val\":10,\"test\":20,\"evaluated\":300},\"checkpoint_bytes\":8000,\"epochs\":10,\"steps\":9}");
+		"\"images\":{\"train\":90,\"val\":10,\"test\":20,\"evaluated\":300,\"epoch\":90},\"checkpoint_bytes\":8000,\"epochs\":10,\"steps\":9}");
 	return *out ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
 }
 

@@ -324,7 +324,7 @@ static struct wasd_optim *row_of(const struct wasd_optim_kind *k, bool plain, si
 	CHECK_MSG(!wasd_optim_create(whole, n, &o, &err), "%s: %s", k->name, err.msg);
 	cJSON *again = wasd_optim_to_json(o);
 	CHECK_MSG(cJSON_Compare(whole, again, true), "%s: written out it is read as something else", k->name);
-	CHECK_STR(whole->child->next->string, "lr");
+	CHECK_MSG(!strcmp(whole->child->next->string, "lr") == !k->search, "%s: %s", k->name, whole->child->next->string);
 	cJSON_Delete(j);
 	cJSON_Delete(whole);
 	cJSON_Delete(again);
@@ -431,10 +431,29 @@ static void descends(const struct wasd_optim_kind *k)
 	wasd_free(g);
 }
 
+/* A row that searches has no state, no rate and no step of its own, and all functions of a search. What a step does:
+ * tests/core/rso.c. */
+static void searches(const struct wasd_optim_kind *k)
+{
+	const struct wasd_search *s = k->search;
+	struct wasd_optim *o = row_of(k, false, MANY);
+	CHECK_MSG(!wasd_optim_state(o, 0, NULL) && wasd_optim_lr(o) == 0 && !wasd_field_find(k->options, "lr") && !k->step,
+	          "%s", k->name);
+	CHECK_MSG(s->create && s->destroy && s->steps && s->passes && s->bytes && s->begin && s->step && s->changed, "%s",
+	          k->name);
+	CHECK(wasd_optim_kind_of(o) == k && !wasd_optim_spares(o));
+	s->destroy(NULL);
+	wasd_optim_destroy(o);
+}
+
 static void every_optimizer(void)
 {
 	const struct wasd_optim_kind *k;
 	for (int i = 0; (k = wasd_optim_kind_at(i)); i++) {
+		if (k->search) {
+			searches(k);
+			continue;
+		}
 		resumes(k);
 		leaves_alone(k);
 		descends(k);
@@ -479,7 +498,7 @@ static void decay_of_weights_only(void)
 	static real w[3][MANY], g[MANY];
 	const struct wasd_optim_kind *k;
 	for (int row = 0; (k = wasd_optim_kind_at(row)); row++) {
-		if (!wasd_field_find(k->options, "weight_decay"))
+		if (!wasd_field_find(k->options, "weight_decay") || k->search) /* of a search: tests/core/rso.c */
 			continue;
 		for (int i = 0; i < 3; i++) {
 			char text[160];

@@ -2,7 +2,7 @@
 #ifndef WASD_OPTIM_H
 #define WASD_OPTIM_H
 
-#include "wasd/tensor.h"
+#include "wasd/graph.h"
 #include "wasd/spec.h"
 
 #define WASD_OPTIM_OPTIONS 8
@@ -17,11 +17,12 @@ struct wasd_optim_args {
 };
 struct wasd_optim_kind {
 	const char *name, *summary;
-	struct wasd_field
-		options[WASD_OPTIM_OPTIONS];           /* numbers and booleans; terminated by a NULL name; the first is "lr" */
+	/* Numbers and booleans; terminated by a NULL name. The first is "lr", unless it searches. */
+	struct wasd_field options[WASD_OPTIM_OPTIONS];
 	const char *states[WASD_OPTIM_STATES + 1]; /* blocks of one value per parameter, initially 0; terminated by NULL */
 	/* Updates elements 0..n-1 of one range in one pass over weights w, gradients g (unchanged) and state s[]. */
 	void (*step)(const struct wasd_optim_args *a, size_t n, real *w, const real *g, real *const *s);
+	const struct wasd_search *search; /* instead of states and step; NULL: it follows gradients */
 };
 const struct wasd_optim_kind *wasd_optim_kind_at(int i); /* NULL after the last */
 /* Rows added by the program that links core, after those of the table; ends with NULL. A program without extra rows
@@ -39,13 +40,58 @@ enum wasd_status wasd_optim_spare(struct wasd_optim *o, size_t from, size_t to, 
 /* Updates the master block from the gradient block once, on the thread team, with learning rate lr (the schedule's
  * value, not the option). Allocates nothing. */
 void wasd_optim_step(struct wasd_optim *o, real *master, const real *grad, double lr);
-double wasd_optim_lr(const struct wasd_optim *o); /* option "lr", the base rate of schedules */
+double wasd_optim_lr(const struct wasd_optim *o); /* option "lr", the base rate of schedules; 0: it searches */
 /* State for checkpoints: block i (n values) and its name ("momentum" | "m", "v"), NULL after the last; and the number
  * of steps done. */
 real *wasd_optim_state(struct wasd_optim *o, int i, const char **name);
 uint64_t wasd_optim_steps(const struct wasd_optim *o);
 void wasd_optim_set_steps(struct wasd_optim *o, uint64_t t);
 cJSON *wasd_optim_to_json(const struct wasd_optim *o); /* the object with every default filled in */
+
+const struct wasd_optim_kind *wasd_optim_kind_of(const struct wasd_optim *o);
+const double *wasd_optim_options(const struct wasd_optim *o); /* values of the row's options */
+
+/* ---- optimizers that search ---------------------------------------------------------------------
+ *
+ * They need no gradient: a step tries changes of some parameters on one batch and keeps those that lower its loss. An
+ * epoch has as many steps as the search needs to try every parameter once. Nothing but the parameters is carried from
+ * step to step: what a step tries depends on the seed, the epoch and the step alone, so a resumed run does the same. */
+
+struct wasd_search_setup {
+	const double *opt;              /* values of the row's options */
+	bool spares;                    /* "decay": "weights" */
+	const struct wasd_graph *graph; /* borrowed for the lifetime of the search */
+	int batch, epochs;
+	uint64_t seed;
+};
+struct wasd_search_step {
+	struct wasd_model *model;
+	struct wasd_exec *exec; /* of the model, without training, with keep_all */
+	int epoch;
+	uint32_t step; /* of the epoch; both from 0 */
+	const real *x; /* the batch's images and targets */
+	int n;
+	const struct wasd_targets *targets;
+};
+struct wasd_search_result {
+	double loss; /* of the values that were kept */
+	int hits;
+	uint32_t tried, changed; /* scalars; changed: those that did not keep their value */
+};
+struct wasd_search {
+	/* Small; the errors of the setup. WASD_EINVAL carries a JSON pointer. */
+	enum wasd_status (*create)(const struct wasd_search_setup *setup, void **self, struct wasd_err *err);
+	void (*destroy)(void *self);
+	uint32_t (*steps)(const void *self); /* of an epoch */
+	/* What steps [from, to) of an epoch cost, in forward passes of a whole batch. */
+	double (*passes)(const void *self, uint32_t from, uint32_t to);
+	size_t (*bytes)(const void *self);                           /* that begin allocates */
+	enum wasd_status (*begin)(void *self, struct wasd_err *err); /* before the first step; may allocate */
+	/* WASD_ENUMERIC: no value that was tried gives a finite loss. Allocates nothing. */
+	enum wasd_status (*step)(void *self, const struct wasd_search_step *s, struct wasd_search_result *out,
+	                         struct wasd_err *err);
+	const char *changed; /* the metric of the share of scalars that an epoch changed */
+};
 
 /* ---- schedules --------------------------------------------------------------------------------- */
 

@@ -85,8 +85,8 @@ struct wasd_train_hooks {
 	void (*log)(void *ctx, const char *level, const char *text); /* level: "info", "warn" */
 	/* Called for something the user should know about the run; log also receives the first of each code. Codes:
 	 * "class_never_predicted", "loss_stands_still", "alpha_near_zero", "alpha_negative", "few_validation_images",
-	 * "class_without_training_images", "classes_unbalanced". epoch 0: before the first. A warning is repeated while its
-	 * condition lasts. */
+	 * "class_without_training_images", "classes_unbalanced", "long_search". epoch 0: before the first. A warning is
+	 * repeated while its condition lasts. */
 	void (*warning)(void *ctx, const char *code, int epoch, const char *message);
 	/* Called after a step that wasd_loss_stride divides. Must not allocate if the run should not. */
 	void (*loss)(void *ctx, const struct wasd_train_point *p);
@@ -119,9 +119,10 @@ enum wasd_status wasd_train_check(const struct wasd_train_opts *o, const struct 
                                   struct wasd_err *err);
 
 /* What the run would take, without measuring, training or memory of its size; the errors of wasd_train_check. The
- * caller owns *out: {"params","macs":{"aom","dom"},"memory":{PART:bytes},"images":{"train","val","test","evaluated"},
+ * caller owns *out:
+ * {"params","macs":{"aom","dom"},"memory":{PART:bytes},"images":{"train","val","test","evaluated","epoch"},
  * "checkpoint_bytes","epochs","steps"}. macs: for one image, dom with the recorded draw. evaluated: forward
- * passes of single images in all evaluations. steps: of an epoch. */
+ * passes of single images in all evaluations. epoch, steps: images and steps of an epoch. */
 enum wasd_status wasd_train_estimate(const struct wasd_train_opts *o, cJSON **out, struct wasd_err *err);
 
 /* Times steps of the run with batches of `batch` images, which is the spec's, for about budget_us. If they take longer,
