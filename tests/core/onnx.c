@@ -40,6 +40,13 @@ static const struct {
 	{"resnet18-groups",
      "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],\"groups\":4},\"train\":{\"epochs\":1,\"batch\":16}}",
      true, true},
+	{"lenet-masked",
+     "{\"model\":{\"arch\":\"lenet\"},\"weights\":[{\"type\":\"magnitude\",\"sparsity\":0.8,\"begin\":0.4,\"end\":0.7,\"every\":1},{\"type\":\"compander\",\"unit\":\"std\"},"
+     "{\"type\":\"was\",\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}]}],\"train\":{\"epochs\":2,\"batch\":16,\"seed\":2}}",
+     false, true},
+	{"resnet18-masked",
+     "{\"model\":{\"arch\":\"resnet18\"},\"weights\":[{\"type\":\"weightmom\",\"sparsity\":0.8,\"events\":2,\"begin\":0.4,\"end\":0.7},{\"type\":\"compander\"}],\"train\":{\"epochs\":1,\"batch\":16}}",
+     true, false},
 	{"plain", "{\"model\":{\"arch\":\"resnet18\"},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}", true, false},
 };
 

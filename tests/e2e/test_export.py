@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Exporting a trained checkpoint to files for other programs, by HTTP and by `wasd export`."""
-import hashlib, json, os, subprocess
+import hashlib, json, os, random, shutil, subprocess
 
-from lib import BUILD, PATIENCE, Client, Daemon, case, check, directory, equal, finish, safetensors
+from lib import BUILD, PATIENCE, TOP, Client, Daemon, Skip, case, check, directory, equal, finish, safetensors
 
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all", "transforms": [{"type": "translate", "x": 0.3, "y": 0.3}]},
         "train": {"epochs": 2, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.001}}}
@@ -90,6 +90,30 @@ with Daemon() as d:
         wasd("export", rc=2)
         wasd("export", "a/b", rc=2)
         wasd("export", ckpt["id"], "--format", rc=2)
+
+    with case("onnx: a masked and companded network answers in ONNX Runtime as it is served, in both modes"):
+        ort, models = os.environ.get("WASD_ONNXRUNTIME"), directory()
+        if not ort or not shutil.which("node"):
+            raise Skip("WASD_ONNXRUNTIME does not name a folder with node_modules/onnxruntime-node (npm install --ignore-scripts onnxruntime-node)")
+        masked = d.wait_job(d.submit(dataset="glyphs", model={"arch": "lenet"}, train=SPEC["train"], weights=[
+            {"type": "magnitude", "sparsity": 0.8, "begin": 0.5, "end": 1, "every": 2}, {"type": "compander", "unit": "std"}, {"type": "was", **SPEC["was"]}])["id"])
+        best = c.get(f"/v1/jobs/{masked['id']}").json["best"]["checkpoint"]
+        alive = c.get(f"/v1/checkpoints/{best}/layers").json["share"]
+        check(0.1 < alive < 0.9, f"{alive} of the weights are alive")
+        d.deploy("masked", masked["id"])
+        noise = random.Random(1)
+        x = [round(noise.uniform(-1, 1), 6) for _ in range(3 * 3072)]
+        for mode in ("aom", "dom"):
+            tensor = {"name": "input", "shape": [3, 3, 32, 32], "datatype": "FP32", "data": x}
+            served = c.post("/v2/models/masked/infer", {"inputs": [tensor], "outputs": [{"name": "logits"}], "parameters": {"was_mode": mode}}).json["outputs"][0]["data"]
+            with open(os.path.join(models, mode + ".onnx"), "wb") as f:
+                f.write(c.get(f"/v1/checkpoints/{best}/file?format=onnx&mode={mode}").body)
+            with open(os.path.join(models, mode + ".json"), "w") as f:
+                json.dump({"shape": [3, 32, 32], "classes": 10, "x": x, "logits": served}, f)
+        p = subprocess.run(["node", os.path.join(TOP, "tests", "core", "onnx_check.js"), ort, models, "1e-5"], capture_output=True, text=True, timeout=120 * PATIENCE)
+        print(p.stdout, end="")
+        equal(p.returncode, 0, p.stdout + p.stderr)
+        equal(p.stdout.count("ONNX Runtime"), 2, p.stdout)
 
     with case("a checkpoint that does not exist"):
         c.get("/v1/checkpoints/ckpt_none/file", want=404)
