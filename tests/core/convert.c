@@ -209,6 +209,7 @@ static enum wasd_status import_changed(const struct wasd_st *from, const struct 
                                        struct wasd_err *err)
 {
 	static const char *const keys[] = {"model", "classes", "input", "modes", "was", "draw", "spec"};
+	static const int64_t batches = 7;
 	struct wasd_st_writer *w = wasd_st_writer_create();
 	void *kept[400] = {0}, *file = NULL;
 	size_t n_kept = 0, size = 0;
@@ -255,7 +256,7 @@ static enum wasd_status import_changed(const struct wasd_st *from, const struct 
 		wasd_st_writer_add(w, t.name, t.dtype, t.ndims, t.dims, t.data);
 	}
 	if (!strcmp(c->what, "counters"))
-		wasd_st_writer_add(w, "bn.num_batches_tracked", WASD_I64, 0, NULL, &(int64_t){7});
+		wasd_st_writer_add(w, "bn.num_batches_tracked", WASD_I64, 0, NULL, &batches);
 	CHECK(!wasd_st_writer_size(w, &size, err) && (file = malloc(size)) && !wasd_st_writer_write(w, file, size, err));
 	enum wasd_status s = wasd_import(file, size, how, out, out_len, info, err);
 	free(file);
