@@ -5,8 +5,10 @@ import { $, el, si } from './dom.js';
 import { call, get, told } from './api.js';
 import { ready } from './datasets.js';
 import { createEstimate } from './estimate.js';
+import { createFollowing } from './following.js';
 import { createNetwork } from './network.js';
-import { bound, boundAll } from './spec.js';
+import { createSelection } from './selection.js';
+import { bound, boundAll, usual } from './spec.js';
 import { createStrategies } from './strategies.js';
 import { createWas } from './was.js';
 
@@ -49,6 +51,7 @@ export function createFaults(form, rest) {
 export function createForm({ datasets, submitted }) {
   const dialog = $('#job-dialog'), form = $('#job-form'), hint = $('#arch-hint');
   const field = form.elements, layers = createNetwork(), was = createWas(form), strategies = createStrategies(), faults = createFaults(form, $('#job-error')), estimate = createEstimate(dialog, form, spec);
+  const selection = createSelection(), following = createFollowing();
   let archs = [], optimizers = [];
 
   // Suggests the network's own WAS if it has one, else WAS on all its convolutions. With the form's defaults, adamw and a cosine
@@ -57,23 +60,24 @@ export function createForm({ datasets, submitted }) {
     was.suggest(own(chosen()).was);
     explain();
   }
+  const dataset = () => datasets().find((d) => d.name === field.dataset.value);
   const chosen = () => archs.find((a) => a.name === field.arch.value);
   const own = (a) => a.variants[0];          // every option at its default
   function explain() {
     const a = chosen();
-    layers(a, datasets().find((d) => d.name === field.dataset.value));
+    layers(a, dataset());
     hint.textContent = a ? `${a.summary} · ${si(own(a).params)} parameters · ${si(own(a).macs)} MACs${own(a).was ? '' : ' · by default without WAS'}` : '';
   }
   // A set with its own validation images uses them, unless the user asks for a share to hold out.
   function suggestHeld() {
     if ('chosen' in field.held.dataset) return;
-    const own = datasets().find((d) => d.name === field.dataset.value)?.val > 0;
+    const own = dataset()?.val > 0;
     field.held.value = own ? '' : field.held.defaultValue;
     field.held.placeholder = own ? 'its own' : '';
     field.held.required = !own;
   }
   field.arch.addEventListener('change', suggest);
-  field.dataset.addEventListener('change', () => { explain(); suggestHeld(); });
+  field.dataset.addEventListener('change', () => { explain(); suggestHeld(); selection.fill(dataset()); });
   field.held.addEventListener('input', () => { field.held.dataset.chosen = ''; });
   const rate = (optimizer) => optimizer?.options.find((o) => o.name === 'lr');
   field.optimizer.addEventListener('change', () => {
@@ -94,10 +98,6 @@ export function createForm({ datasets, submitted }) {
       strategies.fill(listed);
       field.arch.replaceChildren(...archs.map((a) => el('option', { value: a.name }, a.name)));
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
-      for (const path of ['/data/normalize', '/model/init']) {
-        const rules = members.find((m) => m.path === path);
-        field[path.split('/').pop()].replaceChildren(...rules.choices.map((c) => el('option', { value: c, selected: c === rules.default }, c)));
-      }
       $('#job-augment').append(...augment.map((a) => el('label', { title: a.summary }, el('input', { type: 'checkbox', name: 'augment', value: a.name }), ` ${a.name.replaceAll('_', ' ')}`)));
       field.schedule.replaceChildren(...schedules.map((s) => el('option', { value: s.name, selected: s.name === 'cosine' }, s.name)));
     }
@@ -107,18 +107,19 @@ export function createForm({ datasets, submitted }) {
     if (first) suggest();
     else explain();
     suggestHeld();
+    selection.fill(dataset());
     dialog.showModal();
     estimate();
   }
 
-  const usual = (select) => [...select.options].find((o) => o.defaultSelected)?.value;     // the daemon's default
   function spec() {
     const number = (name) => Number(field[name].value);
-    const arch = field.arch.value, dataset = field.dataset.value;
+    const arch = field.arch.value, classes = selection.spec(), follows = following();
+    const split = { ...(field.split_seed.value && { seed: number('split_seed') }), ...(field.stratified.checked !== field.stratified.defaultChecked && { stratified: field.stratified.checked }) };
     const name = field.name.value.trim();      // if empty, the daemon names the job after its network and data
     const augment = [...form.querySelectorAll('[name=augment]:checked')].map((box) => box.value);
-    const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset, model: { arch, ...(field.init.value !== usual(field.init) && { init: field.init.value }) },
-      data: { ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }), ...(field.normalize.value !== usual(field.normalize) && { normalize: field.normalize.value }) },
+    const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset: field.dataset.value, model: { arch, ...(field.init.value !== usual(field.init) && { init: field.init.value }) }, ...(follows && { on_complete: follows }),
+      data: { ...(classes && { classes }), ...(Object.keys(split).length && { split }), ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }), ...(field.normalize.value !== usual(field.normalize) && { normalize: field.normalize.value }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, ...(!field.lr.disabled && { lr: number('lr') }) },
         ...(!field.schedule.disabled && { schedule: { type: field.schedule.value, warmup_epochs: 1 } }), ...(augment.length && { augment }), ...(field.class_weights.value && { class_weights: field.class_weights.value }) } };
     const how = was.spec();

@@ -4,6 +4,7 @@
 import { $, busy, bytes, cards, el, isNumber, keyed, percent, rate, setText, when } from './dom.js';
 import { call, get, jobPath } from './api.js';
 import { createChart } from './charts.js';
+import { following } from './following.js';
 import { createProfiles } from './profiles.js';
 import { createReport } from './report.js';
 import { createSpark } from './spark.js';
@@ -19,6 +20,7 @@ function facts(job) {
     ['Network', job.model?.arch && [job.model.arch, job.model.published && 'as published'].filter(Boolean).join(', ')],
     ['Data set', job.dataset && `${job.dataset.name}, version ${job.dataset.version}`],
     ['Held out', held === null ? 'the set’s own validation images' : isNumber(held) && (held > 0 ? `${percent(held, 0)} for validation` : 'nothing: validated on the test images')],
+    ['Classes', job.data?.classes?.join(', ')],
     ['Training images', isNumber(limit) && (limit < 1 ? `${percent(limit)} of the set` : `at most ${limit}`)],
     ['Weights', strategies(job) ?? (job.was ? `WAS: ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain')],
     ['Optimizer', o.type && `${o.type}, rate ${o.lr}`],
@@ -62,7 +64,7 @@ export function createRun({ deploy, refresh, named }) {
   const usage = [['cpu_percent', 'Processor time', (v) => `${v.toFixed(0)} %`], ['rss_bytes', 'Memory', bytes], ['disk_free_bytes', 'Free disk space', bytes]].map((of) => [of[0], createSpark(...of)]);
   $('#run-usage').append(...usage.map(([, spark]) => spark.root));
   const names = [...[...losses, ...accuracies].map((s) => s.name), ...usage.map(([name]) => name)].join(',');
-  const badge = stateBadge(), best = createBest();
+  const badge = stateBadge(), best = createBest(), followed = $('#run-followed');
   // Acts on the job for which the button was drawn, and does nothing if the address names another job by now.
   const act = (label, work, kindOf = '') => {
     const button = el('button', { type: 'button', class: kindOf, onclick: () => {
@@ -166,6 +168,10 @@ export function createRun({ deploy, refresh, named }) {
     setText(message, words);
     message.hidden = !words;
     message.classList.toggle('bad', job.state === 'failed');
+    const next = following(job);
+    followed.hidden = !next;
+    setText(followed, next?.text ?? '');
+    followed.classList.toggle('bad', next?.bad ?? false);
     const warnings = job.warnings ?? [];
     $('#run-warnings').hidden = !warnings.length;
     $('#run-warnings ul').replaceChildren(...warnings.map((w) => el('li', { 'data-code': w.code }, isNumber(w.epoch) && w.epoch > 0 ? el('b', {}, `Epoch ${w.epoch}: `) : null, w.message)));

@@ -57,8 +57,7 @@ def check_form(d, b):
     check(len(inputs) >= 10, f"only {len(inputs)} numbers in the form")
     for pointer, shows, least, most, step, value in inputs:
         row = rows[pointer]
-        if pointer != "/data/limit":                  # the form counts images, of which it is no share
-            equal((float(least), step), (row["min"] * shows, "1" if row["type"] == "integer" else "any"), pointer)
+        equal((float(least), step), (row["min"] * shows, "1" if row["type"] == "integer" else "any"), pointer)
         equal(float(most), row["max"] * shows, pointer)
         if pointer not in suggested and "default" in row:
             equal(float(value), row["default"] * shows, pointer)

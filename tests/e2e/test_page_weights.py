@@ -1,0 +1,112 @@
+#!/usr/bin/python3
+"""The page on what forms and follows a job: which of its images it uses, what its strategies removed, what came of its completion."""
+from lib import Daemon, Skip, case, check, equal, finish
+from eyes import Eyes
+from webdriver import Browser
+
+FORM = """const f = document.querySelector('#job-form').elements, set = (n, v) => { f[n].value = v; f[n].dispatchEvent(new Event('input', { bubbles: true })); };"""
+CLASSES = "const all = [...document.querySelectorAll('#job-classes input')], choose = (...names) => all.forEach((b) => { if (b.checked !== names.includes(b.value)) b.click(); });"
+
+
+def open_form(b):
+    b.press("button", "New job")
+    b.wait("return document.querySelector('#job-dialog').open", "the form")
+    b.run("for (const id of ['#job-images', '#job-following']) document.querySelector(id).open = true")
+
+
+def submit(b):
+    b.wait("return !document.querySelector('#job-form [type=submit]').hasAttribute('aria-busy')", "the button at rest")
+    b.click("#job-form [type=submit]")
+
+
+def refused(b):
+    """Submits; the faults as [the id or name of the field, the text]."""
+    submit(b)
+    return b.wait("""const all = [...document.querySelectorAll('#job-form .fault')];
+        return all.length && all.map((n) => [n.parentNode.control?.name ?? n.previousElementSibling.id, n.textContent])""", "the refusal")
+
+
+def form(d, b, eyes):
+    with case("form: its fields for the images and for what follows have the table's choices and defaults"):
+        open_form(b)
+        rows = {r["path"]: r for r in d.client.get("/v1/capabilities").json["spec"]}
+        equal(b.run("return [...document.querySelectorAll('#job-classes input')].map((n) => n.value)"), d.client.get("/v1/datasets/few").json["classes"])
+        equal(b.run("return document.querySelector('#job-form').elements.stratified.checked"), rows["/data/split/stratified"]["default"])
+        equal(b.run("const s = document.querySelector('#job-form').elements.follow_checkpoint; return [[...s.options].map((o) => o.value), s.value]"),
+              [rows["/on_complete/checkpoint"]["choices"], rows["/on_complete/checkpoint"]["default"]])
+        for name, path in (("limit", "/data/limit"), ("split_seed", "/data/split/seed")):
+            equal([float(v) for v in b.run(f"const f = document.querySelector('#job-form').elements.{name}; return [f.min, f.max]")], [rows[path]["min"], rows[path]["max"]], name)
+        eyes.look("form-images")
+
+    with case("form: a refusal stands at the field that is wrong"):
+        b.run(FORM + CLASSES + "set('arch', 'lenet'); set('epochs', 1); choose('3'); set('follow_alias', 'champion')")
+        equal(b.run("return document.querySelector('#job-classes legend').textContent"), "Classes: 1 of 10")
+        equal([at for at, _ in refused(b)], ["job-classes", "follow_model"])
+        b.run(FORM + CLASSES + "choose('2', '3', '5'); set('follow_alias', ''); set('follow_if', 'val_acc_aom above 0.5'); set('follow_deploy', 'reader')")
+        (at, text), = refused(b)
+        equal(at, "follow_if", text)
+        b.console()                                   # the browser logs the refused requests
+
+    with case("form: a job gets what was chosen, and nothing that was not"):
+        b.run(FORM + "set('name', 'chosen'); set('limit', 0.5); set('split_seed', 7); f.stratified.click(); set('follow_if', 'val_acc_aom >= 0.05'); set('follow_model', 'digits'); set('follow_alias', 'champion')")
+        submit(b)
+        b.wait("return !document.querySelector('#job-dialog').open", "the job to be taken")
+        job = d.client.get("/v1/jobs?name=chosen").json["items"][0]
+        equal((job["data"]["classes"], job["data"]["limit"], job["data"]["split"]), (["2", "3", "5"], 0.5, {"seed": 7, "stratified": False}))
+        after = job["on_complete"]
+        equal((after["if"], after["checkpoint"], after["register"]["model"], after["register"]["alias"], after["deploy"]["name"]),
+              ([{"metric": "val_acc_aom", "op": ">=", "value": 0.05}], "best", "digits", "champion", "reader"))
+        open_form(b)
+        b.run(FORM + CLASSES + "choose(); for (const n of ['limit', 'split_seed', 'follow_if', 'follow_model', 'follow_alias', 'follow_deploy']) set(n, ''); if (!f.stratified.checked) f.stratified.click(); set('name', 'plain')")
+        submit(b)
+        b.wait("return !document.querySelector('#job-dialog').open", "the second job to be taken")
+        plain = d.client.get("/v1/jobs?name=plain").json["items"][0]
+        equal([plain["data"].get(name) for name in ("classes", "limit", "split")] + [plain["on_complete"]], [None] * 4)
+        return job["id"], plain["id"]
+
+
+def followed(d, b, chosen, plain):
+    said = "const p = document.querySelector('#run-followed'); return document.querySelector('#run-title').textContent === arguments[0] && (p.hidden ? 'nothing' : p.textContent + (p.classList.contains('bad') ? ' (bad)' : ''))"
+
+    def words(name, id, what):
+        b.run(f"location.hash = '{id}'")
+        return b.wait(f"const t = (() => {{ {said} }})(); return t && {what} && t", name, args=(name,))
+
+    with case("page: what follows a job, before and after its completion"):
+        d.wait_job(chosen)
+        equal(words("chosen", chosen, "t.startsWith('Completed')"), "Completed, and then: registered as version 1 of digits, alias champion; deployed as reader.")
+        equal(words("plain", plain, "true"), "nothing")
+        d.wait_job(plain)
+        later = d.submit(name="later", dataset="few", model={"arch": "lenet"}, train={"epochs": 1}, on_complete={"if": "val_acc_aom > 1", "deploy": {"name": "other", "mode": "aom"}}, after=[plain])["id"]
+        d.wait_job(later)
+        got = words("later", later, "t.startsWith('On completion')")
+        check(got.startswith("On completion, this was not done: deploy the best checkpoint as other in mode aom, if val_acc_aom > 1: "), got)
+        held = d.submit(name="held", dataset="few", model={"arch": "lenet"}, on_complete={"register": {"model": "digits"}}, after=[d.submit(name="endless", dataset="few", model={"arch": "lenet"}, was=False, train={"epochs": 10000})["id"]])["id"]
+        equal(words("held", held, "true"), "When it completes: register the best checkpoint as a version of digits.")
+        for name in ("held", "endless"):
+            id = d.client.get(f"/v1/jobs?name={name}").json["items"][0]["id"]
+            d.client.post(f"/v1/jobs/{id}:cancel", {"mode": "kill"}, want=(200, 202))
+            d.wait_job(id, "cancelled")
+        equal(words("held", held, "t.startsWith('On completion')"), "On completion, this was not done: register the best checkpoint as a version of digits: the job has not completed.")
+
+
+try:
+    browser = Browser()
+except Skip as why:
+    print(f"skip page: {why}")
+else:
+    eyes = Eyes(browser)
+    with browser, Daemon() as daemon:
+        daemon.glyphs("few", 1000, 200)
+        browser.open(f"http://127.0.0.1:{daemon.port}/")
+        browser.wait("return document.querySelector('.dataset .badge')?.dataset.state === 'ready'", "the data set")
+        jobs = form(daemon, browser, eyes)
+        if jobs:
+            followed(daemon, browser, *jobs)
+    with case("page: no control is truncated and no texts overlap in these views"):
+        equal((eyes.views, eyes.layout), (1, []))
+    with case("page: no serious accessibility problem in these views"):
+        if not eyes.axe:
+            raise Skip(eyes.why)
+        equal(eyes.access, [])
+finish()
