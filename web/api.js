@@ -45,7 +45,8 @@ export const get = async (path) => (await call('GET', path)).data;
 export const jobPath = (id, rest = '') => `/v1/jobs/${encodeURIComponent(id)}${rest}`;
 export const sweepPath = (id, rest = '') => `/v1/sweeps/${encodeURIComponent(id)}${rest}`;
 export const datasetPath = (name, rest = '') => `/v1/datasets/${encodeURIComponent(name)}${rest}`;
-export const profilePath = (checkpoint, rest = '') => `/v1/checkpoints/${encodeURIComponent(checkpoint)}/profiles${rest}`;
+export const checkpointPath = (id, rest = '') => `/v1/checkpoints/${encodeURIComponent(id)}${rest}`;
+export const profilePath = (checkpoint, rest = '') => checkpointPath(checkpoint, `/profiles${rest}`);
 export const deploymentPath = (name, rest = '') => `/v1/deployments/${encodeURIComponent(name)}${rest}`;
 
 // fetch cannot report how much of a body has been sent; XMLHttpRequest can.

@@ -1,10 +1,12 @@
-// run.js - the job named by the address: its settings and state, its warnings, the accuracies of its best checkpoint, its live curves,
-// its profiles, its checkpoints and its log.
+// run.js - the job named by the address: its settings and state, its warnings, what follows it, the accuracies of its best checkpoint, its
+// live curves, its profiles, its weights, its checkpoints and its log.
 
 import { $, busy, bytes, cards, el, isNumber, keyed, percent, rate, setText, when } from './dom.js';
 import { call, get, jobPath } from './api.js';
+import { aliveMetrics, createAlive } from './alive.js';
 import { createChart } from './charts.js';
 import { following } from './following.js';
+import { createKernels } from './kernels.js';
 import { createProfiles } from './profiles.js';
 import { createReport } from './report.js';
 import { createSpark } from './spark.js';
@@ -64,7 +66,7 @@ export function createRun({ deploy, refresh, named }) {
   const usage = [['cpu_percent', 'Processor time', (v) => `${v.toFixed(0)} %`], ['rss_bytes', 'Memory', bytes], ['disk_free_bytes', 'Free disk space', bytes]].map((of) => [of[0], createSpark(...of)]);
   $('#run-usage').append(...usage.map(([, spark]) => spark.root));
   const names = [...[...losses, ...accuracies].map((s) => s.name), ...usage.map(([name]) => name)].join(',');
-  const badge = stateBadge(), best = createBest(), followed = $('#run-followed');
+  const badge = stateBadge(), best = createBest(), alive = createAlive(), kernels = createKernels(), followed = $('#run-followed');
   // Acts on the job for which the button was drawn, and does nothing if the address names another job by now.
   const act = (label, work, kindOf = '') => {
     const button = el('button', { type: 'button', class: kindOf, onclick: () => {
@@ -98,15 +100,16 @@ export function createRun({ deploy, refresh, named }) {
   }
 
   function drawUsage() {
+    alive(series);
     for (const [name, spark] of usage) spark.set(series.find((s) => s.name === name)?.points ?? []);
   }
 
   async function metrics() {
     const id = job?.id;
     if (!id) return;
-    const answer = await get(jobPath(id, `/metrics?names=${names}`));
+    const answers = await Promise.all([names, ...aliveMetrics(job)].map((group) => get(jobPath(id, `/metrics?names=${group}`))));
     if (job?.id !== id) return;
-    series = answer.series;
+    series = answers.flatMap((a) => a.series);
     drawCharts();
     drawUsage();
   }
@@ -201,6 +204,7 @@ export function createRun({ deploy, refresh, named }) {
       body.hidden = $('#run-do').hidden = !job;
       profiles.show(job?.best?.checkpoint ?? null);
       report.show(job?.id ?? null, job?.best?.checkpoint ?? null);
+      kernels(job?.id ?? null, job?.best?.checkpoint ?? null);
       if (changed) clear();
       if (!job) {
         setText($('#run-title'), missing ? 'No such job' : 'Loading');

@@ -6,6 +6,9 @@ from webdriver import Browser
 
 FORM = """const f = document.querySelector('#job-form').elements, set = (n, v) => { f[n].value = v; f[n].dispatchEvent(new Event('input', { bubbles: true })); };"""
 CLASSES = "const all = [...document.querySelectorAll('#job-classes input')], choose = (...names) => all.forEach((b) => { if (b.checked !== names.includes(b.value)) b.click(); });"
+SHOWN = "return document.querySelector('.kernels').dataset.shows === arguments[0]"
+PICTURE = """const s = document.querySelector('.kernels svg');
+    return [s.querySelectorAll('.plus, .minus').length, (s.querySelector('.cross').getAttribute('d').match(/M/g) ?? []).length, s.getAttribute('aria-label')]"""
 
 
 def open_form(b):
@@ -90,6 +93,56 @@ def followed(d, b, chosen, plain):
         equal(words("held", held, "t.startsWith('On completion')"), "On completion, this was not done: register the best checkpoint as a version of digits: the job has not completed.")
 
 
+PRUNED = {"dataset": "few", "model": {"arch": "lenet"}, "weights": [{"type": "magnitude", "sparsity": 0.8, "begin": 0.5, "end": 2, "every": 2}],
+          "train": {"epochs": 3, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.001}}}
+
+
+def weights(d, b, eyes, plain):
+    with case("page: one line for each layer shows what is alive over the epochs"):
+        job = d.wait_job(d.submit(name="pruned", **PRUNED)["id"])
+        curves = {name.split("/")[-1] if "/" in name else "all layers": points for name, points in d.series(job["id"]).items() if name.startswith("prune_alive")}
+        b.run(f"location.hash = '{job['id']}'")
+        b.wait("return document.querySelector('#run-title').textContent === 'pruned' && document.querySelectorAll('#run-alive polyline').length === 6", "the lines")
+        lines = dict(b.run("""return [...document.querySelectorAll('#run-alive .spark')].map((s) => [s.querySelector('figcaption').firstChild.data,
+            [s.querySelector('output').textContent, s.querySelector('polyline').getAttribute('points').split(' ').map((p) => Number(p.split(',')[1]))]])"""))
+        equal(sorted(lines), sorted(curves))
+        for name, (latest, ys) in lines.items():
+            values = [curves[name][epoch] for epoch in sorted(curves[name])]
+            equal(latest, f"{100 * values[-1]:.1f} %", name)
+            equal([round(y) for y in ys], [round(27 - v * 26) for v in values], f"{name}: on a scale from 0 to 100 %")
+        b.run(f"location.hash = '{plain}'")
+        b.wait("return document.querySelector('#run-title').textContent === 'plain' && document.querySelector('#run-alive').hidden", "none for a job that removes nothing")
+
+    with case("page: the layers of the best checkpoint, and the kernels of one with what was removed"):
+        b.run(f"location.hash = '{job['id']}'; document.querySelector('#run-weights').open = true")
+        b.wait("return document.querySelector('#run-title').textContent === 'pruned' && " + SHOWN[7:], "the first layer's kernels", args=("conv1 0 0",))
+        best = d.client.get(f"/v1/jobs/{job['id']}").json["best"]["checkpoint"]
+        layers = d.client.get(f"/v1/checkpoints/{best}/layers").json
+        equal(b.run("return [...document.querySelectorAll('#run-weights tbody tr')].map((r) => [...r.cells].slice(0, 5).map((c) => c.textContent))"),
+              [[l["name"], "×".join(map(str, l["shape"])), f"{l['weights']:,}", f"{l['alive']:,}", f"{100 * l['share']:.1f} %"] for l in layers["layers"]])
+        check(f"{layers['alive']:,} of {layers['weights']:,} weights are alive" in b.run("return document.querySelector('#run-weights > .hint').textContent"), "the sum")
+
+        def same(layer, output=0, input=0):
+            want = d.client.get(f"/v1/checkpoints/{best}/layers/{layer}?output={output}&input={input}").json
+            alive, gone, label = b.run(PICTURE)
+            removed = want["weights"].count(None)
+            equal((alive, gone), (len(want["weights"]) - removed, removed), layer)
+            check(label.startswith(f"{layer}: outputs {output}") and f"{alive:,} of these {alive + gone:,} weights are alive" in label, label)
+        same("conv1")
+        eyes.look("weights")
+        b.run("const s = document.querySelector('#run-weights [name=layer]'); s.value = 'f1'; s.dispatchEvent(new Event('change'))")
+        b.wait(SHOWN, "the matrix of a linear layer", args=("f1 0 0",))
+        same("f1")
+        set_ = "const f = document.querySelector('#run-weights form').elements; f.output.value = arguments[0]; f.input.value = arguments[1]; f.output.dispatchEvent(new Event('change'))"
+        b.run(set_, 100, 399)
+        b.wait(SHOWN, "its end", args=("f1 100 399",))
+        same("f1", 100, 399)
+        b.run(set_, 5000, -3)
+        b.wait(SHOWN, "the nearest that is there", args=("f1 119 0",))
+        same("f1", 119, 0)
+        equal(b.console(), [], "messages in the browser's console")
+
+
 try:
     browser = Browser()
 except Skip as why:
@@ -103,8 +156,9 @@ else:
         jobs = form(daemon, browser, eyes)
         if jobs:
             followed(daemon, browser, *jobs)
+            weights(daemon, browser, eyes, jobs[1])
     with case("page: no control is truncated and no texts overlap in these views"):
-        equal((eyes.views, eyes.layout), (1, []))
+        equal((eyes.views, eyes.layout), (2, []))
     with case("page: no serious accessibility problem in these views"):
         if not eyes.axe:
             raise Skip(eyes.why)
