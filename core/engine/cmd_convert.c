@@ -158,10 +158,10 @@ static void on_inspect(struct engine_link *link, const struct wasd_frame *m)
 	} else if (!s) {
 		s = wasd_checkpoint_layers(p.data, p.len, &found, &err);
 	}
+	if (!s)
+		s = engine_send(link, wasd_message("inspected", "re:i found:j", (int64_t)m->seq, found), &err);
 	if (s)
 		engine_error(link, m->seq, &err, NULL);
-	else
-		engine_send(link, wasd_message("inspected", "re:i found:j", (int64_t)m->seq, found), NULL);
 	wasd_payload_done(&p);
 }
 
