@@ -205,8 +205,9 @@ struct api_ask {
 	bool governed; /* the traffic policy chose the mode */
 	bool timing;   /* a measurement for api_estimates, not a request to the infer process */
 	/* Of an answered request: time from its arrival to its batch; what the process reports, summed over the batches of
-	 * a large request; number of images in the (largest) batch that contained it. */
-	int64_t queue_us, decode_us, process_queue_us, compute_us, macs, computed_with;
+	 * a large request; its multiply-adds divided by its images; number of images in the (largest) batch that contained
+	 * it; images that the network computed for it (more than images where pictures were cropped several times). */
+	int64_t queue_us, decode_us, process_queue_us, compute_us, macs, computed_with, computed;
 	int64_t retry_s; /* refused because the queue is full: seconds until there is room, by measurement */
 	/* Called once, on a worker thread, even if the client has gone. Frees what the handler kept. */
 	void (*finish)(struct api_ctx *c, const struct api_request *q, struct api_response *r, struct api_ask *ask);

@@ -149,14 +149,17 @@ static const struct wasd_message rows[] = {
 	{"unprofile", INFER, WASD_DAEMON, "unprofiled", .members = {NAME("bundle"), NAME("name")}},
 	{"unprofiled", INFER, WASD_ENGINE, .members = {RE}},
 	/* Encoded images, stored back to back; sizes: the bytes of each. If one cannot be decoded, the answer is the
-     * error bad_image at "/images/I", without results for the others. */
+     * error bad_image at "/images/I", without results for the others. crops: for each image, how many crops of it were
+     * computed, if the bundle's fit is "crops" and any has several; its result is of their mean logits. macs: of one
+     * pass of one image. */
 	{"classify",
      INFER,
      WASD_DAEMON,
      "classified",
      WASD_PAYLOAD_BULK,
      {NAME("bundle"), NAME("mode"), OPTIONAL(INTEGER, "k", .max = INTEGER_MAX), ARRAY("sizes", 1, 0)}},
-	{"classified", INFER, WASD_ENGINE, .members = {RE, ARRAY("results", 0, 0), COUNT("macs"), OBJECT("timing_us")}},
+	{"classified", INFER, WASD_ENGINE,
+     .members = {RE, ARRAY("results", 0, 0), COUNT("macs"), OBJECT("timing_us"), OPTIONAL(ARRAY, "crops", .min = 1)}},
 	/* n*c*h*w float32 LE, NCHW, normalised -> n*classes float32 logits. */
 	{"infer",
      INFER,
@@ -166,7 +169,8 @@ static const struct wasd_message rows[] = {
      {NAME("bundle"), NAME("mode"), INTEGER("n", 1, INTEGER_MAX)}},
 	{"logits", INFER, WASD_DAEMON, "inferred", WASD_PAYLOAD_BULK, {NAME("bundle"), NAME("mode"), ARRAY("sizes", 1, 0)}},
 	{"inferred", INFER, WASD_ENGINE, .payload = WASD_PAYLOAD_BULK,
-     .members = {RE, COUNT("n"), COUNT("classes"), COUNT("macs"), OBJECT("timing_us")}},
+     .members = {RE, COUNT("n"), COUNT("classes"), COUNT("macs"), OBJECT("timing_us"),
+                 OPTIONAL(ARRAY, "crops", .min = 1)}},
 
 	/* ---- wasd-engine ingest: one upload, or previews of datasets ---- */
 	/* options, all optional: "size":N, "on_bad":"skip", "test_fraction":X, "split_seed":N, "names":"CP437", "fit",

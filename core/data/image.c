@@ -98,20 +98,26 @@ static enum wasd_status picture_planes(const struct picture *p, int c, const str
 	return WASD_OK;
 }
 
-static enum wasd_status bring_to_size(struct image *im, int h, int w, enum wasd_fit fit, struct wasd_err *err)
+/* im->chw becomes n pictures of h x w: the crops of one picture, or what fit selects. */
+static enum wasd_status bring_to_size(struct image *im, int h, int w, enum wasd_fit fit, int n, struct wasd_err *err)
 {
-	uint8_t *sized = wasd_malloc((size_t)h * (size_t)w * (size_t)im->c);
-	enum wasd_status s = sized ? image_fit(im->chw, im->c, im->h, im->w, fit, h, w, sized, err) :
-	                             wasd_fail(err, WASD_ENOMEM, "no memory for %dx%d pixels", w, h);
+	size_t size = (size_t)h * (size_t)w * (size_t)im->c;
+	uint8_t *sized = wasd_malloc((size_t)n * size);
+	enum wasd_status s = sized ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for %dx%d pixels", w, h);
+	for (int i = 0; !s && i < n; i++)
+		s = n > 1 ? image_crop(im->chw, im->c, im->h, im->w, (enum crop_at)i, h, w, sized + (size_t)i * size, err) :
+		            image_fit(im->chw, im->c, im->h, im->w, fit, h, w, sized, err);
 	wasd_free(s ? sized : im->chw);
 	if (!s)
 		im->chw = sized, im->h = h, im->w = w;
 	return s;
 }
 
-enum wasd_status image_decode(const void *bytes, size_t len, int channels, int h, int w, const struct wasd_prepare *how,
-                              struct image *out, struct wasd_err *err)
+/* crops: receives the number of pictures in out; NULL: one is wanted. */
+static enum wasd_status decode(const void *bytes, size_t len, int channels, int h, int w,
+                               const struct wasd_prepare *how, int *crops, struct image *out, struct wasd_err *err)
 {
+	int n = 1;
 	const struct codec *codec = NULL;
 	struct wanted want = {channels == 1, h > w ? h : w, how};
 	struct picture p = {0};
@@ -128,22 +134,32 @@ enum wasd_status image_decode(const void *bytes, size_t len, int channels, int h
 	wasd_free(p.data);
 	if (s)
 		return s;
-	if (h > 0 && w > 0 && (h != im.h || w != im.w) && (s = bring_to_size(&im, h, w, how->fit, err))) {
+	if (crops && how->fit == WASD_CROPS && h > 0 && w > 0)
+		n = image_crops(im.h, im.w, h, w);
+	if (h > 0 && w > 0 && (h != im.h || w != im.w) && (s = bring_to_size(&im, h, w, how->fit, n, err))) {
 		wasd_free(im.chw);
 		return s;
 	}
 	*out = im;
+	if (crops)
+		*crops = n;
 	return WASD_OK;
 }
 
+enum wasd_status image_decode(const void *bytes, size_t len, int channels, int h, int w, const struct wasd_prepare *how,
+                              struct image *out, struct wasd_err *err)
+{
+	return decode(bytes, len, channels, h, w, how, NULL, out, err);
+}
+
 enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, int h, int w,
-                                   const struct wasd_prepare *how, uint8_t **out, int *oh, int *ow,
+                                   const struct wasd_prepare *how, uint8_t **out, int *oh, int *ow, int *crops,
                                    struct wasd_err *err)
 {
 	struct image im;
 	if ((channels != 1 && channels != 3) || h < 0 || w < 0 || (uint64_t)h * (uint64_t)w > IMAGE_MAX_PIXELS)
 		return wasd_fail(err, WASD_EINVAL, "cannot decode to %d channels of %dx%d", channels, w, h);
-	enum wasd_status s = image_decode(bytes, len, channels, h, w, how, &im, err);
+	enum wasd_status s = decode(bytes, len, channels, h, w, how, crops, &im, err);
 	if (s)
 		return s;
 	*out = im.chw;

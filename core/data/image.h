@@ -62,7 +62,15 @@ enum wasd_status image_decode(const void *bytes, size_t len, int channels, int h
  * pixel. */
 enum wasd_status image_resize(const uint8_t *chw, int c, int h, int w, int oh, int ow, uint8_t *out,
                               struct wasd_err *err);
-/* The same for the part of the picture that `fit` selects: all of it, or the centre with the target's aspect ratio. */
+/* The same for a part of the picture: the largest one with the target's aspect ratio, at a position along the side that
+ * is too long. */
+enum crop_at { CROP_START, CROP_CENTRE, CROP_END };
+enum wasd_status image_crop(const uint8_t *chw, int c, int h, int w, enum crop_at at, int oh, int ow, uint8_t *out,
+                            struct wasd_err *err);
+/* How many crops WASD_CROPS makes of a picture: 1 if a crop leaves out at most one row or column, else WASD_CROPS_MAX.
+ */
+int image_crops(int h, int w, int oh, int ow);
+/* The same for the part of the picture that `fit` selects for a data set: all of it, or the crop at its centre. */
 enum wasd_status image_fit(const uint8_t *chw, int c, int h, int w, enum wasd_fit fit, int oh, int ow, uint8_t *out,
                            struct wasd_err *err);
 

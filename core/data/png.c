@@ -142,7 +142,7 @@ static uint64_t choose_boxes(struct boxes *b, const struct reading *r, uint64_t 
 {
 	b->fw = box_side(r->head.width, least);
 	b->fh = box_side(r->head.height, least);
-	if (r->want->how->fit == WASD_CROP) /* the shorter side counts for both */
+	if (r->want->how->fit != WASD_SQUEEZE) /* the shorter side counts for both */
 		b->fw = b->fh = b->fw < b->fh ? b->fw : b->fh;
 	b->w = (r->head.width + b->fw - 1) / b->fw;
 	b->h = (r->head.height + b->fh - 1) / b->fh;

@@ -7,7 +7,7 @@
 
 const struct wasd_prepare wasd_prepare_default = {WASD_SQUEEZE, {255, 255, 255}, .upright = true, .reduce = true};
 
-static const char *const fits[] = {[WASD_SQUEEZE] = "squeeze", [WASD_CROP] = "crop"};
+static const char *const fits[] = {[WASD_SQUEEZE] = "squeeze", [WASD_CROP] = "crop", [WASD_CROPS] = "crops"};
 
 bool wasd_prepare_add(cJSON *j, const struct wasd_prepare *p)
 {
@@ -50,7 +50,7 @@ enum wasd_status wasd_prepare_read(const cJSON *j, struct wasd_prepare *out, str
 	const cJSON *fit = wasd_json_get(j, "fit"), *colour = wasd_json_get(j, "background"),
 				*turn = wasd_json_get(j, "orientation");
 	if (fit && (!cJSON_IsString(fit) || !read_fit(fit->valuestring, &p.fit)))
-		return bad(err, "fit", "\"squeeze\" or \"crop\"");
+		return bad(err, "fit", "\"squeeze\", \"crop\" or \"crops\"");
 	if (colour && (!cJSON_IsString(colour) || !read_colour(colour->valuestring, p.background)))
 		return bad(err, "background", "a colour of six hexadecimal digits");
 	if (turn && (!cJSON_IsString(turn) || (strcmp(turn->valuestring, "upright") && strcmp(turn->valuestring, "keep"))))

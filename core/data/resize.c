@@ -99,15 +99,28 @@ enum wasd_status image_resize(const uint8_t *chw, int c, int h, int w, int oh, i
 	return resample(chw, c, h, w, &(struct window){0, 0, w, h}, oh, ow, out, err);
 }
 
+int image_crops(int h, int w, int oh, int ow)
+{
+	int64_t wider = (int64_t)w * oh - (int64_t)h * ow; /* oh times the columns outside a crop, or -ow times the rows */
+	return wider > oh || -wider > ow ? WASD_CROPS_MAX : 1;
+}
+
+enum wasd_status image_crop(const uint8_t *chw, int c, int h, int w, enum crop_at at, int oh, int ow, uint8_t *out,
+                            struct wasd_err *err)
+{
+	struct window part = {0, 0, w, h};
+	if ((int64_t)w * oh > (int64_t)h * ow)
+		part.w = (double)h * ow / oh;
+	else
+		part.h = (double)w * oh / ow;
+	part.x = (w - part.w) * at / CROP_END;
+	part.y = (h - part.h) * at / CROP_END;
+	return resample(chw, c, h, w, &part, oh, ow, out, err);
+}
+
 enum wasd_status image_fit(const uint8_t *chw, int c, int h, int w, enum wasd_fit fit, int oh, int ow, uint8_t *out,
                            struct wasd_err *err)
 {
-	struct window part = {0, 0, w, h};
-	if (fit == WASD_CROP && (int64_t)w * oh > (int64_t)h * ow)
-		part.w = (double)h * ow / oh;
-	else if (fit == WASD_CROP)
-		part.h = (double)w * oh / ow;
-	part.x = (w - part.w) / 2;
-	part.y = (h - part.h) / 2;
-	return resample(chw, c, h, w, &part, oh, ow, out, err);
+	return fit == WASD_SQUEEZE ? image_resize(chw, c, h, w, oh, ow, out, err) :
+	                             image_crop(chw, c, h, w, CROP_CENTRE, oh, ow, out, err);
 }

@@ -2,7 +2,9 @@
  *
  * link.c's thread reads the stream into a bounded inbox. The main thread, which owns the thread team, handles one
  * message at a time. The images of one request form one batch, and requests are never merged: in a matrix product
- * the last bits of a column depend on the number of columns, and an answer must not depend on concurrent requests. */
+ * the last bits of a column depend on the number of columns, and an answer must not depend on concurrent requests.
+ *
+ * With WASD_CROPS an encoded image may become several rows of that batch; the answer has the mean of their logits. */
 #include "engine/commands.h"
 #include "engine/link.h"
 #include "wasd/data.h"
@@ -36,7 +38,7 @@ struct loaded {
 struct request;
 struct request_kind {
 	const char *type;
-	/* Reads the payload into r->x and sets r->n. */
+	/* Reads the payload into r->x and sets r->n and r->rows. */
 	enum wasd_status (*read)(struct request *r, const char *payload, size_t len, struct wasd_err *err,
 	                         const char **code);
 	void (*answer)(struct engine_link *l, const struct request *r, const real *logits);
@@ -47,6 +49,8 @@ struct request {
 	uint32_t seq;
 	const struct served *on;
 	int n, k;
+	int rows;          /* images that the network computes */
+	uint8_t *crops;    /* how many of them are those of image i; NULL: one each */
 	const cJSON *json; /* borrowed during read */
 	real *x;
 	int64_t queue_us, decode_us, compute_us;
@@ -308,12 +312,13 @@ static void on_unprofile(struct server *s, struct wasd_frame *m)
 
 /* ---- reading requests -------------------------------------------------------------------------------------- */
 
-static enum wasd_status take_images(struct request *r, int n, struct wasd_err *err)
+static enum wasd_status take_images(struct request *r, int n, int crops, struct wasd_err *err)
 {
 	size_t image = wasd_shape_count(wasd_bundle_shape(bundle_of(r)));
 	r->n = n;
-	r->x = wasd_calloc((size_t)n * image, sizeof *r->x);
-	return r->x ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "%d images", n);
+	r->x = wasd_calloc((size_t)n * (size_t)crops * image, sizeof *r->x);
+	r->crops = crops > 1 ? wasd_calloc((size_t)n, sizeof *r->crops) : NULL;
+	return r->x && (crops == 1 || r->crops) ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "%d images", n);
 }
 
 /* Reads encoded images, stored back to back; "sizes" has the length of each. */
@@ -321,25 +326,29 @@ static enum wasd_status read_images(struct request *r, const char *payload, size
                                     const char **code)
 {
 	const cJSON *sizes = wasd_json_get(r->json, "sizes"), *size;
+	const struct wasd_prepare *how = wasd_bundle_prepare(bundle_of(r));
 	int n = cJSON_GetArraySize(sizes), i = 0;
 	struct wasd_shape in = wasd_bundle_shape(bundle_of(r));
 	size_t image = wasd_shape_count(in), at = 0;
 	if (n > REQUEST_IMAGES_MAX)
 		return wasd_fail_at(err, WASD_ETOOBIG, "/images", "%d images in one request, at most %d", n,
 		                    REQUEST_IMAGES_MAX);
-	enum wasd_status s = take_images(r, n, err);
+	enum wasd_status s = take_images(r, n, how->fit == WASD_CROPS ? WASD_CROPS_MAX : 1, err);
 	cJSON_ArrayForEach(size, sizes) {
 		if (s)
 			return s;
 		if (!cJSON_IsNumber(size) || size->valuedouble < 0 || size->valuedouble > (double)(len - at))
 			engine_protocol_error("%s: sizes do not fit the payload", r->kind->type);
 		uint8_t *px = NULL;
-		int h, w;
-		s = wasd_image_decode(payload + at, (size_t)size->valuedouble, in.c, in.h, in.w,
-		                      wasd_bundle_prepare(bundle_of(r)), &px, &h, &w, err);
-		if (!s)
-			wasd_normalise(wasd_bundle_pixels(bundle_of(r)), in, px, r->x + (size_t)i * image);
-		else if (s != WASD_ENOMEM)
+		int crops = 0;
+		s = wasd_image_decode(payload + at, (size_t)size->valuedouble, in.c, in.h, in.w, how, &px, NULL, NULL, &crops,
+		                      err);
+		for (int k = 0; k < crops; k++)
+			wasd_normalise(wasd_bundle_pixels(bundle_of(r)), in, px + (size_t)k * image,
+			               r->x + (size_t)r->rows++ * image);
+		if (r->crops)
+			r->crops[i] = (uint8_t)crops;
+		if (s && s != WASD_ENOMEM)
 			*code = "bad_image";
 		if (s)
 			snprintf(err->pointer, sizeof err->pointer, "/images/%d", i);
@@ -365,7 +374,8 @@ static enum wasd_status read_tensor(struct request *r, const char *payload, size
 		return wasd_fail_at(err, WASD_EINVAL, "/inputs/0/data",
 		                    "%zu bytes of data, %lld images of this network are %zu", len, (long long)n,
 		                    (size_t)n * image * 4);
-	enum wasd_status s = take_images(r, (int)n, err);
+	enum wasd_status s = take_images(r, (int)n, 1, err);
+	r->rows = (int)n;
 	for (size_t i = 0; !s && i < (size_t)n * image; i++) {
 		float v;
 		memcpy(&v, payload + 4 * i, 4);
@@ -381,6 +391,14 @@ static enum wasd_status read_tensor(struct request *r, const char *payload, size
 static cJSON *timing_json(const struct request *r)
 {
 	return wasd_message(NULL, "decode:i queue:i compute:i", r->decode_us, r->queue_us, r->compute_us);
+}
+
+/* Adds "crops" to an answer: how many images were computed for each, unless it is one each. */
+static void add_crops(cJSON *j, const struct request *r)
+{
+	cJSON *list = r->rows > r->n ? cJSON_AddArrayToObject(j, "crops") : NULL;
+	for (int i = 0; list && i < r->n; i++)
+		cJSON_AddItemToArray(list, cJSON_CreateNumber(r->crops[i]));
 }
 
 static void send_or_error(struct engine_link *l, uint32_t re, cJSON *j, const void *bin, size_t len, int fd)
@@ -432,6 +450,7 @@ static void answer_classes(struct engine_link *l, const struct request *r, const
 	}
 	cJSON *j = wasd_message("classified", "re:i results:j macs:i timing_us:j", (int64_t)r->seq, results,
 	                        (int64_t)wasd_bundle_macs(b), timing_json(r));
+	add_crops(j, r);
 	send_or_error(l, r->seq, j, NULL, 0, -1);
 }
 
@@ -450,6 +469,7 @@ static void answer_logits(struct engine_link *l, const struct request *r, const 
 	}
 	cJSON *j = wasd_message("inferred", "re:i n:i classes:i bytes:i macs:i timing_us:j", (int64_t)r->seq, (int64_t)r->n,
 	                        (int64_t)classes, (int64_t)len, (int64_t)wasd_bundle_macs(bundle_of(r)), timing_json(r));
+	add_crops(j, r);
 	if (fd < 0) {
 		send_or_error(l, r->seq, j, out, len, -1);
 	} else {
@@ -480,6 +500,23 @@ static enum wasd_status find_bundle(struct server *s, const struct wasd_frame *m
 	           wasd_fail(err, WASD_ENOTFOUND, "bundle %s is not loaded", id);
 }
 
+/* (rows,classes) -> (n,classes), in place: the mean over the crops of each image, added in their order. */
+static void mean_of_crops(const struct request *r, real *logits)
+{
+	int classes = wasd_bundle_classes(bundle_of(r));
+	const real *from = logits;
+	for (int i = 0; r->crops && i < r->n; i++) {
+		for (int c = 0; c < classes; c++) {
+			double sum = 0;
+			for (int k = 0; k < r->crops[i]; k++)
+				sum += from[k * classes + c];
+			logits[c] = (real)(sum / r->crops[i]);
+		}
+		from += r->crops[i] * classes;
+		logits += classes;
+	}
+}
+
 static void on_request(struct server *s, const struct wasd_frame *m, const struct request_kind *kind, int64_t arrived)
 {
 	int64_t begin = wasd_mono_us(), k = 1;
@@ -497,17 +534,20 @@ static void on_request(struct server *s, const struct wasd_frame *m, const struc
 		st = kind->read(&r, p.data, p.len, &err, &code);
 	wasd_payload_done(&p);
 	r.decode_us = wasd_mono_us() - begin;
-	if (!st && !(logits = wasd_calloc((size_t)r.n * (size_t)wasd_bundle_classes(bundle_of(&r)), sizeof *logits)))
+	if (!st && !(logits = wasd_calloc((size_t)r.rows * (size_t)wasd_bundle_classes(bundle_of(&r)), sizeof *logits)))
 		st = wasd_fail(&err, WASD_ENOMEM, "logits");
 	begin = wasd_mono_us();
 	if (!st)
-		st = wasd_predictor_run(r.on->predictor, r.x, r.n, logits, &err);
+		st = wasd_predictor_run(r.on->predictor, r.x, r.rows, logits, &err);
+	if (!st)
+		mean_of_crops(&r, logits);
 	r.compute_us = wasd_mono_us() - begin;
 	if (st)
 		engine_error(s->link, m->seq, &err, code);
 	else
 		kind->answer(s->link, &r, logits);
 	wasd_free(r.x);
+	wasd_free(r.crops);
 	wasd_free(logits);
 }
 

@@ -3,6 +3,7 @@
 
 #include "wasd/protocol.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,17 @@ enum wasd_status batch_post(struct queue *q, struct batch *b, void (*done)(struc
 	return asker_post(q->asker, &b->question, question_of(b), parts, b->n, err);
 }
 
+int64_t batch_computed(const cJSON *reply, int64_t from, int64_t n)
+{
+	const cJSON *crops = wasd_json_get(reply, "crops"), *v;
+	int64_t i = 0, sum = 0;
+	cJSON_ArrayForEach(v, crops) {
+		sum += i >= from && i < from + n ? v->valueint : 0;
+		i++;
+	}
+	return cJSON_IsArray(crops) ? sum : n;
+}
+
 static void add_times(struct api_ask *a, const cJSON *reply)
 {
 	int64_t decode = 0, queue = 0, compute = 0;
@@ -57,10 +69,18 @@ static void add_times(struct api_ask *a, const cJSON *reply)
 	wasd_json_i64(timing, "decode", &decode);
 	wasd_json_i64(timing, "queue", &queue);
 	wasd_json_i64(timing, "compute", &compute);
-	wasd_json_i64(reply, "macs", &a->macs);
 	a->decode_us += decode;
 	a->process_queue_us += queue;
 	a->compute_us += compute;
+}
+
+/* The mean over the request's images, whole when the last part has been added. */
+static void add_macs(struct api_ask *a, const cJSON *reply, int64_t computed)
+{
+	int64_t macs = 0;
+	wasd_json_i64(reply, "macs", &macs);
+	a->computed += computed;
+	a->macs = (int64_t)round((double)macs * (double)a->computed / (double)a->images);
 }
 
 enum wasd_status batch_hand_out(struct batch *b, const struct part *p, int64_t before, struct wasd_err *err)
@@ -71,6 +91,7 @@ enum wasd_status batch_hand_out(struct batch *b, const struct part *p, int64_t b
 	if (b->total > a->computed_with)
 		a->computed_with = b->total;
 	add_times(a, from->reply);
+	add_macs(a, from->reply, batch_computed(from->reply, before, p->images));
 	if (b->n == 1 && p->whole->n == 1) {
 		a->call.reply = from->reply;
 		a->call.reply_bin = from->reply_bin;

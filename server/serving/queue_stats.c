@@ -47,7 +47,8 @@ void stats_computed(struct queue *q, const struct batch *b)
 	if (!l)
 		return;
 	metric_observe(q->metrics, METRIC_INFER_BATCH, (double)b->total, labels);
-	metric_add(q->metrics, METRIC_INFER_MACS, (double)macs * (double)b->total, labels);
+	metric_add(q->metrics, METRIC_INFER_MACS, (double)macs * (double)batch_computed(b->answer.reply, 0, b->total),
+	           labels);
 	l->executions++;
 	for (int i = 0; i < b->n; i++) {
 		add_count(&l->input, decode);

@@ -210,10 +210,12 @@ static void pictures_are_read_as_recorded(void)
 	static const struct {
 		struct damage change;
 		bool recorded;
+		enum wasd_fit fit;
 	} rows[] = {
-		{{0}, true},
-		{{.meta = "prepare"}, false},
-		{{.meta = "prepare", .value = "{\"fit\":\"crop\"}"}, true},
+		{{0}, true, WASD_SQUEEZE},
+		{{.meta = "prepare"}, false, WASD_SQUEEZE},
+		{{.meta = "prepare", .value = "{\"fit\":\"crop\"}"}, true, WASD_CROP},
+		{{.meta = "prepare", .value = "{\"fit\":\"crops\"}"}, true, WASD_CROPS},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct wasd_bundle *b = NULL;
@@ -224,8 +226,7 @@ static void pictures_are_read_as_recorded(void)
 		if (b) {
 			const struct wasd_prepare *p = wasd_bundle_prepare(b);
 			int white = rows[i].recorded ? 255 : 0;
-			CHECK(p->fit == (rows[i].change.value ? WASD_CROP : WASD_SQUEEZE) && p->upright == rows[i].recorded &&
-			      p->reduce == rows[i].recorded);
+			CHECK(p->fit == rows[i].fit && p->upright == rows[i].recorded && p->reduce == rows[i].recorded);
 			CHECK(p->background[0] == white && p->background[1] == white && p->background[2] == white);
 		}
 		wasd_bundle_unref(b);

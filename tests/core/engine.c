@@ -485,6 +485,214 @@ static void infers(void)
 	tiny_done(&r);
 }
 
+/* ---- several crops of a picture ---- */
+
+/* Linear logits: few are zero. */
+#define CLASSIC \
+	"{\"model\":{\"arch\":\"lenet\",\"published\":false},\"train\":{\"epochs\":1,\"batch\":20,\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002}}}"
+
+enum { SIDE = 32, LONG = 80, PICTURES = 4, ROWS = 8 };
+
+struct picture {
+	struct wasd_shape shape;
+	uint8_t px[3 * SIDE * LONG];
+	int first, rows; /* its crops in the tensor of all */
+	void *png;
+	size_t len;
+};
+
+/* Loads the file as if its training images had been prepared in that way. */
+static void load_with_fit(struct proc *p, const struct tiny_run *r, const char *fit)
+{
+	static const char old[] = "\\\"fit\\\":\\\"squeeze\\\"";
+	struct tiny_run with = *r;
+	char now[sizeof old];
+	with.file = malloc(r->len);
+	memcpy(with.file, r->file, r->len);
+	char *at = memmem(with.file, r->len, old, sizeof old - 1);
+	CHECK(at);
+	snprintf(now, sizeof now, "\\\"fit\\\":\\\"%s\\\"%*s", fit, (int)(strlen("squeeze") - strlen(fit)), "");
+	memcpy(at, now, sizeof old - 1);
+	load(p, &with, fit);
+	free(with.file);
+}
+
+/* Glyphs: one, several in a row, another one, several in a column; and as rows the parts that the network is to see.
+ * The shorter side is that of the network's input, so nothing is resampled. */
+static void make_pictures(struct picture pic[PICTURES], float x[ROWS][IMAGE])
+{
+	static const struct wasd_shape shape[PICTURES] = {{3, SIDE, SIDE},
+	                                                  {3, SIDE, LONG},
+	                                                  {3, SIDE, SIDE},
+	                                                  {3, LONG, SIDE}};
+	int row = 0;
+	for (int i = 0; i < PICTURES; i++) {
+		struct wasd_shape s = shape[i];
+		pic[i] = (struct picture){.shape = s, .first = row, .rows = s.h == s.w ? 1 : 3};
+		for (int k = 0; k < 3 * s.h * s.w; k++) {
+			int c = k / (s.h * s.w), y = k / s.w % s.h, v = k % s.w;
+			const uint8_t *glyph = wasd_dataset_image(data, WASD_TRAIN, (size_t)(4 * i + y / SIDE + v / SIDE));
+			pic[i].px[k] = glyph[(c * SIDE + y % SIDE) * SIDE + v % SIDE];
+		}
+		CHECK(!wasd_image_png(pic[i].px, s, &pic[i].png, &pic[i].len, NULL));
+		for (int crop = 0; crop < pic[i].rows; crop++, row++)
+			for (int k = 0; k < IMAGE; k++) {
+				int c = k / (SIDE * SIDE), y = k / SIDE % SIDE + (s.h - SIDE) * crop / 2,
+					v = k % SIDE + (s.w - SIDE) * crop / 2;
+				x[row][k] = (float)((pic[i].px[(c * s.h + y) * s.w + v] / 255.0 - 0.5) / 0.5);
+			}
+	}
+	CHECK_INT(row, ROWS);
+}
+
+/* Asks for the logits of those pictures; *crops: the answer's member as text, "" if it has none. */
+static void ask_logits(struct proc *p, const char *fit, const struct picture *pic, const int *which, int n, float *out,
+                       char crops[256])
+{
+	struct wasd_buf bytes = {0};
+	cJSON *sizes = cJSON_CreateArray(), *j;
+	for (int i = 0; i < n; i++) {
+		wasd_buf_append(&bytes, pic[which[i]].png, pic[which[i]].len);
+		cJSON_AddItemToArray(sizes, cJSON_CreateNumber((double)pic[which[i]].len));
+	}
+	j = wasd_message("logits", "bundle:s mode:s sizes:j", fit, "aom", sizes);
+	CHECK(!wasd_wire_send(p->wire, j, bytes.data, bytes.len, -1, NULL, NULL));
+	cJSON_Delete(j);
+	wasd_buf_done(&bytes);
+	struct wasd_frame m = hear(p, "inferred");
+	CHECK_INT(num(&m, "n"), n);
+	CHECK_INT(m.bin_len, (size_t)n * 40);
+	if (m.bin_len == (size_t)n * 40)
+		memcpy(out, m.bin, m.bin_len);
+	const cJSON *list = wasd_json_get(m.json, "crops");
+	char *text = list ? wasd_json_print(list) : NULL;
+	snprintf(crops, 256, "%s", text ? text : "");
+	wasd_free(text);
+	wasd_frame_done(&m);
+}
+
+/* The same by tensors: the mean of the rows' logits. */
+static void ask_rows(struct proc *p, const struct picture *pic, const int *which, int n, float x[ROWS][IMAGE],
+                     float *out)
+{
+	static float rows[66][IMAGE];
+	char text[128];
+	int count = 0;
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < pic[which[i]].rows; k++)
+			memcpy(rows[count++], x[pic[which[i]].first + k], sizeof *rows);
+	snprintf(text, sizeof text, "{\"type\":\"infer\",\"bundle\":\"crops\",\"mode\":\"aom\",\"n\":%d}", count);
+	say(p, text, rows, (size_t)count * sizeof *rows, -1);
+	struct wasd_frame m = hear(p, "inferred");
+	CHECK(!wasd_json_get(m.json, "crops"));
+	CHECK_INT(m.bin_len, (size_t)count * 40);
+	const float *y = (const float *)(const void *)m.bin;
+	for (int i = 0; i < n && y; i++) {
+		int k = pic[which[i]].rows;
+		for (int c = 0; c < 10; c++)
+			out[i * 10 + c] = (float)((k == 1 ? (double)y[c] : (double)y[c] + (double)y[10 + c] + (double)y[20 + c]) /
+			                          k);
+		y += k * 10;
+	}
+	wasd_frame_done(&m);
+}
+
+static void answers_with_the_mean_of_crops(void)
+{
+	static struct picture pic[PICTURES];
+	static float x[ROWS][IMAGE];
+	static const struct {
+		const char *what;
+		int which[22], n;
+		const char *crops;
+	} rows[] = {
+		{"a square", {0}, 1, ""},
+		{"a wide picture", {1}, 1, "[3]"},
+		{"a tall picture", {3}, 1, "[3]"},
+		{"squares", {2, 0}, 2, ""},
+		{"a mixture", {0, 1, 2, 3}, 4, "[1,3,1,3]"},
+		{"more crops than one pass computes, a picture's among two passes",
+	     {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+	     22,
+	     "[3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3,3]"},
+	};
+	struct tiny_run r = {0};
+	float got[220], want[220], one[10];
+	char crops[256], text[128];
+	/* The rows' logits come rounded to float32, so their mean is that of the engine only where it computes in it. */
+	double within = sizeof(real) == sizeof(float) ? 0 : 1e-6;
+	tiny_go(&r, CLASSIC, data);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	struct proc p = start("infer");
+	struct wasd_frame m = hear(&p, "hello");
+	wasd_frame_done(&m);
+	load_with_fit(&p, &r, "crop");
+	load_with_fit(&p, &r, "crops");
+	make_pictures(pic, x);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		ask_logits(&p, "crops", pic, rows[i].which, rows[i].n, got, crops);
+		CHECK_MSG(!strcmp(crops, rows[i].crops), "%s: crops %s", rows[i].what, crops);
+		ask_rows(&p, pic, rows[i].which, rows[i].n, x, want);
+		for (int k = 0; k < rows[i].n * 10; k++)
+			CHECK_MSG(fabs((double)got[k] - (double)want[k]) <= within, "%s: logit %d is %.9g, not %.9g", rows[i].what,
+			          k, (double)got[k], (double)want[k]);
+	}
+
+	/* The same as a client computes it from three pictures, each asked for alone; and as the list of classes. */
+	double mean[10] = {0}, sum = 0;
+	for (int k = 0; k < 3; k++) {
+		struct picture part = {.shape = {3, SIDE, SIDE}};
+		for (int i = 0; i < IMAGE; i++)
+			part.px[i] = pic[1].px[i / SIDE * LONG + i % SIDE + (LONG - SIDE) * k / 2];
+		CHECK(!wasd_image_png(part.px, part.shape, &part.png, &part.len, NULL));
+		ask_logits(&p, "crops", &part, (const int[]){0}, 1, one, crops);
+		CHECK_STR(crops, "");
+		for (int c = 0; c < 10; c++)
+			mean[c] += (double)one[c] / 3;
+		wasd_free(part.png);
+	}
+	ask_logits(&p, "crops", pic, (const int[]){1}, 1, got, crops);
+	for (int c = 0; c < 10; c++) {
+		CHECK_NEAR(got[c], mean[c], 1e-6);
+		sum += exp((double)got[c]);
+	}
+	snprintf(text, sizeof text,
+	         "{\"type\":\"classify\",\"bundle\":\"crops\",\"mode\":\"aom\",\"k\":10,\"sizes\":[%zu]}", pic[1].len);
+	say(&p, text, pic[1].png, pic[1].len, -1);
+	m = hear(&p, "classified");
+	const cJSON *top = wasd_json_get(cJSON_GetArrayItem(wasd_json_get(m.json, "results"), 0), "top"), *t;
+	CHECK_INT(cJSON_GetArraySize(top), 10);
+	cJSON_ArrayForEach(t, top) {
+		double index = 0, share = 0;
+		wasd_json_num(t, "index", &index);
+		wasd_json_num(t, "p", &share);
+		CHECK_NEAR(share, exp((double)got[(int)index]) / sum, 1e-6);
+	}
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(m.json, "crops")), 1);
+	wasd_frame_done(&m);
+
+	/* A picture that one crop shows but for a column has the bits of "crop", resampled or not; a wide one has not. */
+	static const struct {
+		int h, w;
+		bool same;
+	} sizes[] = {{SIDE, SIDE, true}, {SIDE, SIDE + 1, true}, {20, 20, true}, {21, 20, true}, {SIDE, SIDE + 2, false}};
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		struct picture part = pic[1];
+		part.shape = (struct wasd_shape){3, sizes[i].h, sizes[i].w};
+		CHECK(!wasd_image_png(part.px, part.shape, &part.png, &part.len, NULL));
+		ask_logits(&p, "crop", &part, (const int[]){0}, 1, want, crops);
+		CHECK_STR(crops, "");
+		ask_logits(&p, "crops", &part, (const int[]){0}, 1, got, crops);
+		CHECK_MSG(!memcmp(got, want, 40) == sizes[i].same && !*crops == sizes[i].same, "%dx%d: crops \"%s\"",
+		          sizes[i].w, sizes[i].h, crops);
+		wasd_free(part.png);
+	}
+	CHECK_INT(finish(&p), 0);
+	for (int i = 0; i < PICTURES; i++)
+		wasd_free(pic[i].png);
+	tiny_done(&r);
+}
+
 #define SHIFTED \
 	"{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":20},\"was\":{\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3,\"weight\":1}],\"layers\":\"all\"}}"
 
@@ -665,6 +873,7 @@ int main(void)
 	TEST_RUN(ends_when_the_stream_ends);
 	TEST_RUN(refuses_a_broken_protocol);
 	TEST_RUN(infers);
+	TEST_RUN(answers_with_the_mean_of_crops);
 	TEST_RUN(searches_and_serves_a_profile);
 	TEST_RUN(answers_questions);
 	TEST_RUN(keeps_a_heartbeat);

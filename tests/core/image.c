@@ -211,7 +211,7 @@ static void round_trip_preview(void)
 		for (int i = 0; i < c * H * W; i++)
 			chw[i] = (uint8_t)(i * 11);
 		CHECK(!wasd_image_png(chw, (struct wasd_shape){c, H, W}, &png, &n, NULL));
-		CHECK(!wasd_image_decode(png, n, c == 3 ? 3 : 1, 0, 0, &unrecorded, &got, &h, &w, NULL));
+		CHECK(!wasd_image_decode(png, n, c == 3 ? 3 : 1, 0, 0, &unrecorded, &got, &h, &w, NULL, NULL));
 		CHECK(h == H && w == W && !memcmp(got, chw, (size_t)(c == 3 ? 3 : 1) * H * W));
 		wasd_free(got);
 		wasd_free(png);
@@ -335,6 +335,57 @@ static void fits(void)
 		          worst_value(im.chw, want, 25));
 		wasd_free(im.chw);
 	}
+}
+
+/* The crops of WASD_CROPS are Pillow's at the start, the centre and the end; a data set gets the one at the centre. */
+static void several_crops(void)
+{
+	static const struct {
+		enum wasd_fit fit;
+		int n;
+	} rows[] = {{WASD_CROPS, 3}, {WASD_CROP, 1}, {WASD_SQUEEZE, 1}};
+	for (int tall = 0; tall < 2; tall++)
+		for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+			const blob *b = tall ? BLOB(tall_png) : BLOB(wide_png);
+			const uint8_t *want = tall ? tall_crops : wide_crops;
+			struct wasd_prepare how = wasd_prepare_default;
+			uint8_t *got = NULL;
+			struct image one;
+			int n = 0, h = 0, w = 0;
+			how.fit = rows[i].fit;
+			CHECK(!wasd_image_decode(b->data, b->len, 1, 5, 5, &how, &got, &h, &w, &n, NULL));
+			CHECK(h == 5 && w == 5);
+			CHECK_INT(n, rows[i].n);
+			if (n == 3)
+				CHECK_MSG(worst_value(got, want, 75) <= 1, "tall %d: off by %d", tall, worst_value(got, want, 75));
+			CHECK(!decode_how(b, 1, 5, 5, &how, &one, NULL));
+			CHECK(!memcmp(one.chw, n == 3 ? got + 25 : got, 25));
+			wasd_free(one.chw);
+			wasd_free(got);
+		}
+}
+
+static void numbers_of_crops(void)
+{
+	static const struct {
+		int h, w, oh, ow, n;
+		const char *why;
+	} rows[] = {
+		{64, 64, 32, 32, 1, "the same aspect ratio"},
+		{10, 40, 8, 32, 1, "the same that is not 1"},
+		{64, 65, 32, 32, 1, "a column too many"},
+		{65, 64, 32, 32, 1, "a row too many"},
+		{64, 66, 32, 32, 3, "two columns too many"},
+		{66, 64, 32, 32, 3, "two rows too many"},
+		{10, 41, 8, 32, 1, "a column too many for a wide target"},
+		{10, 42, 8, 32, 3, "two columns too many for it"},
+		{11, 40, 8, 32, 1, "a row too many for it"},
+		{12, 40, 8, 32, 3, "two rows too many for it"},
+		{1, 1 << 26, 512, 8, 3, "a picture of one row"},
+		{1 << 26, 1, 8, 512, 3, "a picture of one column"},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		CHECK_MSG(image_crops(rows[i].h, rows[i].w, rows[i].oh, rows[i].ow) == rows[i].n, "%s", rows[i].why);
 }
 
 static void backgrounds(void)
@@ -523,6 +574,7 @@ static void large_pictures(void)
 		{"JPEG of 12 Mpixel to more than an eighth", false, 0, 3000, 4000, 376, WASD_SQUEEZE, false},
 		{"PNG of 24 Mpixel", true, 0, 4000, 6000, 32, WASD_SQUEEZE, true},
 		{"interlaced PNG of 24 Mpixel", true, 1, 4000, 6000, 32, WASD_CROP, true},
+		{"PNG of 24 Mpixel, the crop at its centre", true, 0, 4000, 6000, 32, WASD_CROPS, true},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		blob b = {0};
@@ -863,7 +915,7 @@ static void without_memory(void)
 			struct wasd_mem_stats before = wasd_mem_stats(), after;
 			wasd_mem_fail_at(n);
 			enum wasd_status s = wasd_image_decode(b.data, b.len, 3, 16, 16, &wasd_prepare_default, &out, NULL, NULL,
-			                                       NULL);
+			                                       NULL, NULL);
 			wasd_mem_fail_at(0);
 			wasd_free(out);
 			after = wasd_mem_stats();
@@ -889,6 +941,8 @@ int main(void)
 	TEST_RUN(orientations);
 	TEST_RUN(exif_blocks);
 	TEST_RUN(fits);
+	TEST_RUN(several_crops);
+	TEST_RUN(numbers_of_crops);
 	TEST_RUN(backgrounds);
 	TEST_RUN(transparent_chunks);
 	TEST_RUN(harmless_remarks);

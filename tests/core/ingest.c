@@ -278,12 +278,12 @@ static void idx(void)
 static void sizes(void)
 {
 	for (int cifar = 0; cifar < 2; cifar++)
-		for (int crop = 0; crop < 2; crop++) {
+		for (int fit = WASD_SQUEEZE; fit <= WASD_CROPS; fit++) {
 			struct wasd_prepare how = wasd_prepare_default;
 			struct upload u = {.o = {.size = 12, .prepare = &how}};
 			struct wasd_ingest_info info;
 			blob f[2][2] = {0};
-			how.fit = crop ? WASD_CROP : WASD_SQUEEZE;
+			how.fit = (enum wasd_fit)fit;
 			if (cifar) {
 				struct packer p = pack_open(upload_add(&u, ""), TAR);
 				cifar_records(&f[0][0], 10, 1, 10, 0);

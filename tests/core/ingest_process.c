@@ -158,7 +158,7 @@ static void upload_and_preview(void)
 	uint8_t *chw = NULL;
 	int h = 0, w = 0;
 	CHECK(m.bin_len > 8 && !memcmp(m.bin, "\x89PNG", 4));
-	CHECK(!wasd_image_decode(m.bin, m.bin_len, 3, 0, 0, &wasd_prepare_default, &chw, &h, &w, NULL));
+	CHECK(!wasd_image_decode(m.bin, m.bin_len, 3, 0, 0, &wasd_prepare_default, &chw, &h, &w, NULL, NULL));
 	if (chw && d)
 		CHECK(h == 10 && w == 12 && !memcmp(chw, wasd_dataset_image(d, WASD_TRAIN, 1), 360));
 	wasd_free(chw);
@@ -200,7 +200,7 @@ static void large_preview(void)
 	send_text(&e, "{\"type\":\"preview\",\"path\":\"%s\",\"split\":\"test\",\"index\":0}", sample_path("big.wds"));
 	expect(&e, "previewed", &m);
 	int h = 0, wd = 0;
-	CHECK(!wasd_image_decode(m.bin, m.bin_len, 3, 0, 0, &wasd_prepare_default, &chw, &h, &wd, NULL));
+	CHECK(!wasd_image_decode(m.bin, m.bin_len, 3, 0, 0, &wasd_prepare_default, &chw, &h, &wd, NULL, NULL));
 	CHECK_INT(h, 256);
 	CHECK_INT(wd, 512);
 	wasd_free(chw);

@@ -76,8 +76,11 @@ enum wasd_status asker_take(struct asker *a, struct question *q, struct api_call
 	return WASD_OK;
 }
 
+/* Negative numbers stand for images of which three crops are computed. */
 static void answer(int i)
 {
+	cJSON *crops = cJSON_CreateArray();
+	bool several = false;
 	struct question *q = p.posted[i].question;
 	const struct wasd_buf *in = &p.posted[i].bytes;
 	const char *mode = "?";
@@ -89,9 +92,15 @@ static void answer(int i)
 		memcpy(&v, in->data + k * sizeof v, sizeof v);
 		rows[2 * k] = 2 * v;
 		rows[2 * k + 1] = (float)*mode;
+		several |= v < 0;
+		cJSON_AddItemToArray(crops, cJSON_CreateNumber(v < 0 ? 3 : 1));
 	}
 	q->reply = wasd_message("inferred", "re:i macs:i timing_us:j", (int64_t)1, (int64_t)100,
 	                        wasd_message(NULL, "decode:i queue:i compute:i", (int64_t)1, (int64_t)2, (int64_t)3000000));
+	if (several)
+		cJSON_AddItemToObject(q->reply, "crops", crops);
+	else
+		cJSON_Delete(crops);
 	q->bin = (char *)rows;
 	q->bin_len = n * ROW;
 	q->done(q);
@@ -424,6 +433,35 @@ static void a_large_request_is_split(void)
 	finish();
 }
 
+/* An image of which three crops are computed costs three times as much, and only its own request. */
+static void multiply_adds_of_crops(void)
+{
+	static const struct {
+		int first, n;
+		int64_t macs;
+	} rows[] = {{1, 1, 100}, {-1, 2, 200}, {-2, 1, 300}, {-5, 8, 225}};
+	struct request *r[4];
+	begin();
+	for (int i = 0; i < 4; i++) {
+		r[i] = request("d", "aom", rows[i].first, rows[i].n);
+		r[i]->ask.max_queue_delay_us = 3600000000;
+	}
+	for (int i = 0; i < 4; i++)
+		ask(r[i]);
+	CHECK_STR(asked(0), "1 -1 0 -2");
+	CHECK_STR(asked(1), "-5 -4 -3 -2");
+	answer(1);
+	CHECK_STR(asked(2), "-1 0 1 2");
+	answer(0);
+	answer(2);
+	for (int i = 0; i < 4; i++) {
+		check_answer(r[i]);
+		CHECK_INT(r[i]->ask.macs, rows[i].macs);
+		done(r[i]);
+	}
+	finish();
+}
+
 static void deadlines_end_what_waits_and_what_is_asked(void)
 {
 	begin();
@@ -612,6 +650,7 @@ int main(void)
 	TEST_RUN(the_bound_is_exact);
 	TEST_RUN(priorities_are_strict_and_in_order_of_arrival);
 	TEST_RUN(a_large_request_is_split);
+	TEST_RUN(multiply_adds_of_crops);
 	TEST_RUN(deadlines_end_what_waits_and_what_is_asked);
 	TEST_RUN(deployments_take_turns);
 	TEST_RUN(a_client_that_leaves_while_its_bytes_are_sent);

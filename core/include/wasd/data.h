@@ -127,10 +127,12 @@ const char *wasd_synthetic_at(int i);
 /* How a picture becomes pixels of a given size: recorded with the data set and with checkpoints, and applied wherever
  * pictures are decoded. All zero is the behaviour for data sets and checkpoints without a record: squeezed, over black,
  * as stored, decoded in full. */
-enum wasd_fit {
-	WASD_SQUEEZE,
-	WASD_CROP
-}; /* for an aspect ratio other than the target's: squeeze, or crop to the centre */
+enum wasd_fit { /* for an aspect ratio other than the target's */
+	            WASD_SQUEEZE,
+	            WASD_CROP,  /* crop to the centre */
+	            WASD_CROPS, /* the same in a data set; the network answers with the mean of several crops' logits */
+};
+enum { WASD_CROPS_MAX = 3 }; /* at the start, the centre and the end of the longer side */
 struct wasd_prepare {
 	enum wasd_fit fit;
 	uint8_t background[3]; /* background behind transparent pixels: red, green, blue */
@@ -139,7 +141,7 @@ struct wasd_prepare {
 	                set in every record */
 };
 extern const struct wasd_prepare wasd_prepare_default; /* squeezed, over white, upright, reduced */
-/* Adds the members "fit":"squeeze|crop","background":"rrggbb","orientation":"upright|keep". False: no memory. */
+/* Adds the members "fit":"squeeze|crop|crops","background":"rrggbb","orientation":"upright|keep". False: no memory. */
 bool wasd_prepare_add(cJSON *j, const struct wasd_prepare *p);
 /* Reads the members present in j; the others stay unchanged. WASD_EINVAL with the member's pointer. */
 enum wasd_status wasd_prepare_read(const cJSON *j, struct wasd_prepare *inout, struct wasd_err *err);
@@ -148,9 +150,12 @@ enum wasd_status wasd_prepare_read(const cJSON *j, struct wasd_prepare *inout, s
  * replicated, colour is weighted to grey; CMYK and YCCK are read as written by Adobe). h,w 0: the picture's own size,
  * else bilinear resize with antialiasing. Pictures of 16 Mi to 64 Mi pixels are decoded at a reduced scale if the
  * target is smaller than that. Rejects larger pictures, more than 100 progressive scans, 12-bit samples, damaged or
- * truncated data, and other formats (WASD_EUNSUPPORTED). Messages name the fault. */
+ * truncated data, and other formats (WASD_EUNSUPPORTED). Messages name the fault.
+ * crops: NULL for the one picture that a data set stores; else receives how many pictures of (channels,h,w) are in out,
+ * one after the other: 1, or with WASD_CROPS the WASD_CROPS_MAX crops of a picture of which a single one leaves out
+ * more than one row or column. */
 enum wasd_status wasd_image_decode(const void *bytes, size_t len, int channels, int h, int w,
-                                   const struct wasd_prepare *how, uint8_t **out, int *oh, int *ow,
+                                   const struct wasd_prepare *how, uint8_t **out, int *oh, int *ow, int *crops,
                                    struct wasd_err *err);
 /* (c,h,w) u8 -> PNG bytes, a new block (free with wasd_free), for dataset previews. */
 enum wasd_status wasd_image_png(const uint8_t *chw, struct wasd_shape s, void **out, size_t *len, struct wasd_err *err);
