@@ -251,7 +251,7 @@ struct upload_option {
 static const char *const on_bad[] = {"refuse", "skip", NULL};
 static const char *const encodings[] = {"cp437", "gbk",   "gb18030", "big5",   "shift_jis", "euc-kr",
                                         "cp850", "cp866", "cp1250",  "cp1251", "cp1252",    NULL};
-static const char *const fits[] = {"squeeze", "crop", NULL}, *const orientations[] = {"upright", "keep", NULL};
+static const char *const fits[] = {"squeeze", "crop", "crops", NULL}, *const orientations[] = {"upright", "keep", NULL};
 static bool read_count(const struct api_request *q, struct api_response *r, const struct upload_option *o, cJSON *j)
 {
 	int64_t v = 0;

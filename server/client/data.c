@@ -196,7 +196,7 @@ static const struct client_row add_rows[] = {
 	{"--test", 0, "N", CLIENT_VALUE, offsetof(struct options, test), "synthetic test images (default: 2000)", NULL},
 	{"--seed", 0, "N", CLIENT_VALUE, offsetof(struct options, seed), "seed of synthetic images (default: 1)", NULL},
 	{"--set", 's', "KEY=VALUE", CLIENT_LIST, offsetof(struct options, set),
-     "an option of the upload: size=64, fit=crop, background=ffffff, orientation=keep, on_bad=skip, test_fraction=0.2, "
+     "an option of the upload: size=64, fit=squeeze|crop|crops, background=ffffff, orientation=keep, on_bad=skip, test_fraction=0.2, "
      "split_seed=7, names=cp1252",
      "size= fit= background= orientation= on_bad= test_fraction= split_seed= names="},
 	{"--wait", 0, NULL, CLIENT_FLAG, offsetof(struct options, wait), "wait until it has been read", NULL},

@@ -213,6 +213,18 @@ def serving(d, b, eyes):
                 .then(() => [at(1, 16), at(30, 16), at(16, 16)])""")
         equal(seen, ["0,0,255", "0,0,255", "0,255,0"])
 
+    with case("page: the crops of a wide or tall picture stand side by side; a square is drawn once"):
+        seen = b.run("""const draw = (w, h) => {
+                const from = Object.assign(document.createElement('canvas'), { width: w, height: h }), to = document.createElement('canvas'), paint = from.getContext('2d');
+                ['#f00', '#0f0', '#00f'].forEach((colour, i) => { paint.fillStyle = colour; paint.fillRect(w > h ? w / 3 * i : 0, w > h ? 0 : h / 3 * i, w, h); });
+                const at = (x) => [...to.getContext('2d').getImageData(x, 16, 1, 1).data].slice(0, 3).join();
+                return new Promise((done) => from.toBlob(done)).then((blob) => import('/ui/picture.js').then((m) => m.draw(to, blob, { input: [3, 32, 32], fit: 'crops' })))
+                    .then(() => [to.width, ...[16, 49, 82].filter((x) => x < to.width).map(at)]);
+            };
+            return Promise.all([draw(96, 32), draw(32, 96), draw(65, 64)])""")
+        equal(seen[:2], [[98, "255,0,0", "0,255,0", "0,0,255"]] * 2, "the crops")
+        equal(seen[2][0], 32, "one column too many")
+
     with case("page: the switch changes the live model and the answer follows"):
         b.click(".mode.dom input")
         b.wait("return document.querySelector('.generation').textContent === 'generation 2'", "generation 2")
@@ -338,11 +350,11 @@ def archives(d, b, eyes):
         check(said.count("empty.jpg") == 1 and "/errors" not in said, said)
 
     with case("page: an upload's options are sent, and omitted files are listed"):
-        b.run("document.querySelector('#upload-more').open = true; const f = document.querySelector('#upload').elements; f.on_bad.value = 'skip'; f.fit.value = 'crop'; f.background.value = '#102030'")
+        b.run("document.querySelector('#upload-more').open = true; const f = document.querySelector('#upload').elements; f.on_bad.value = 'skip'; f.fit.value = 'crops'; f.background.value = '#102030'")
         b.type("#upload-file", path)
         b.wait(f"return {row % 'holed'}?.querySelector('.badge').dataset.state === 'ready'", "the archive without them")
         made = d.client.get("/v1/datasets/holed").json
-        equal((made["train"], made["options"]["on_bad"], made["fit"], made["background"]), (8, "skip", "crop", "102030"))
+        equal((made["train"], made["options"]["on_bad"], made["fit"], made["background"]), (8, "skip", "crops", "102030"))
         equal(b.run(f"return [...{row % 'holed'}.querySelectorAll('summary')].map((n) => n.textContent)"), ["2 files left out", "1 remark"])
         check("notes.txt" in b.run(f"return {row % 'holed'}.querySelector('.remarks').textContent"), "what was ignored")
         b.run("for (const n of document.querySelectorAll('.dataset details')) n.open = true")
