@@ -4,11 +4,13 @@ import { $, percent } from './dom.js';
 import { createSpark } from './spark.js';
 
 const whole = /_alive$/, part = /_alive\/(.+)$/, most = 30;      // names in one request
+// What a metric is about: a layer, all of them, or what else a strategy counts (structured_alive).
+const label = (name) => part.exec(name)?.[1] ?? (name === 'prune_alive' ? 'all layers' : name.replaceAll('_', ' '));
 
-// The names of such metrics of a job, that of the whole network first, in groups of which each is asked for by a request.
+// The names of such metrics of a job, that of the whole network first, joined in groups of which each is asked for by a request.
 export function aliveMetrics(job) {
   const all = Object.keys(job.metrics_latest ?? {}), names = [...all.filter((n) => whole.test(n)), ...all.filter((n) => part.test(n))];
-  return Array.from({ length: Math.ceil(names.length / most) }, (_, i) => names.slice(most * i, most * (i + 1)));
+  return Array.from({ length: Math.ceil(names.length / most) }, (_, i) => names.slice(most * i, most * (i + 1)).join(','));
 }
 
 export function createAlive() {
@@ -19,7 +21,7 @@ export function createAlive() {
     for (const [name, spark] of sparks) if (!names.has(name)) { spark.root.remove(); sparks.delete(name); }
     for (const { name, points } of mine) {
       if (!sparks.has(name)) {
-        sparks.set(name, createSpark(name, part.exec(name)?.[1] ?? 'all layers', percent, [0, 1]));
+        sparks.set(name, createSpark(name, label(name), percent, [0, 1]));
         box.append(sparks.get(name).root);
       }
       sparks.get(name).set(points.map(([step, epoch, , value]) => [step, epoch, epoch, value]));

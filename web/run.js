@@ -78,7 +78,7 @@ export function createRun({ deploy, refresh, named }) {
   const stop = act('Cancel', cancel), serve = act('Deploy best', deploy, 'primary');
   $('#run-do').append(badge, stop, serve);
 
-  let job = null, series = [];
+  let job = null, series = [], asked = '';     // asked: the names of the metrics of alive weights in the latest request
 
   // The texts shown instead of charts without points.
   function waiting() {
@@ -107,7 +107,9 @@ export function createRun({ deploy, refresh, named }) {
   async function metrics() {
     const id = job?.id;
     if (!id) return;
-    const answers = await Promise.all([names, ...aliveMetrics(job)].map((group) => get(jobPath(id, `/metrics?names=${group}`))));
+    const groups = aliveMetrics(job);
+    asked = groups.join(',');
+    const answers = await Promise.all([names, ...groups].map((group) => get(jobPath(id, `/metrics?names=${group}`))));
     if (job?.id !== id) return;
     series = answers.flatMap((a) => a.series);
     drawCharts();
@@ -221,6 +223,7 @@ export function createRun({ deploy, refresh, named }) {
       drawNow();
       drawWords();
       if (changed) this.changed(['metric', 'log', 'checkpoint']);
+      else if (aliveMetrics(job).join(',') !== asked) this.changed(['metric']);      // those of the first epoch have come
       else if (!series.some((s) => s.points.length)) drawCharts();
     },
     // Appends points of the loss by step, as delivered by an event.

@@ -110,6 +110,11 @@ def weights(d, b, eyes, plain):
             values = [curves[name][epoch] for epoch in sorted(curves[name])]
             equal(latest, f"{100 * values[-1]:.1f} %", name)
             equal([round(y) for y in ys], [round(27 - v * 26) for v in values], f"{name}: on a scale from 0 to 100 %")
+        groups = d.submit(name="groups", dataset="few", model={"arch": "lenet"}, data={"limit": 200}, weights=[{"type": "structured", "begin": 0.5, "end": 1, "every": 1}], train={"epochs": 2, "batch": 32})["id"]
+        d.wait_job(groups)
+        b.run(f"location.hash = '{groups}'")
+        b.wait("return document.querySelector('#run-title').textContent === 'groups' && document.querySelectorAll('#run-alive polyline').length === 7", "the lines of groups")
+        equal(b.run("return [...document.querySelectorAll('#run-alive .spark figcaption')].map((n) => n.firstChild.data)"), ["all layers", "conv1", "conv2", "f1", "f2", "f3", "structured alive"])
         b.run(f"location.hash = '{plain}'")
         b.wait("return document.querySelector('#run-title').textContent === 'plain' && document.querySelector('#run-alive').hidden", "none for a job that removes nothing")
 
