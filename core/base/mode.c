@@ -39,7 +39,12 @@ bool wasd_mode_member_ok(const char *name)
 bool wasd_mode_ok(const char *mode)
 {
 	const char *name = wasd_mode_member(mode);
-	return name ? wasd_mode_member_ok(name) : is_base(mode);
+	return name ? wasd_mode_member_ok(name) : is_base(mode) || !strcmp(mode, WASD_MODE_SLIM);
+}
+
+const char *wasd_mode_measured(const char *mode)
+{
+	return strcmp(mode, WASD_MODE_SLIM) ? mode : WASD_MODE_AOM;
 }
 
 bool wasd_mode_chooses(const char *mode)

@@ -3,6 +3,7 @@
  * The file is untrusted until every tensor has been checked. The reader in base/safetensors.c checks sizes and offsets;
  * this file compares names, shapes, types and values with the network that the model object describes. Nothing is
  * guessed: the error names what is missing or unexpected. */
+#include "models/slim.h"
 #include "train/checkpoint.h"
 #include "wasd/convert.h"
 #include "wasd/foreign.h"
@@ -29,6 +30,7 @@ struct import {
 	struct wasd_graph *graph;
 	struct wasd_model *to;
 	bool has[MODES_READ];
+	uint64_t slim_macs; /* of the network without its dead channels; 0: none are dead */
 };
 enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, MODES, PREPARE, NORMALIZE };
 static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "modes", "prepare", "normalize"};
@@ -304,6 +306,20 @@ static enum wasd_status load(struct import *m, const struct wasd_import *how, st
 	return WASD_OK;
 }
 
+/* Files from elsewhere may be of networks with dead channels too. One that cannot be cut has no mode slim. */
+static enum wasd_status find_slim(struct import *m, struct wasd_err *err)
+{
+	struct slim *s = NULL;
+	if (!m->has[AOM])
+		return WASD_OK;
+	enum wasd_status st = slim_of(m->graph, wasd_model_master(m->to), wasd_model_stats(m->to, WASD_STATS_AOM),
+	                              WASD_MODE_SLIM, &s, err);
+	if (!st && slim_removed(s))
+		m->slim_macs = wasd_graph_macs(slim_graph(s), NULL);
+	slim_destroy(s);
+	return st == WASD_ENOMEM ? st : WASD_OK;
+}
+
 /* ---- the checkpoint --------------------------------------------------------------------------------------------- */
 
 static bool put(cJSON *j, const char *key, cJSON *v)
@@ -319,6 +335,7 @@ static cJSON *make_info(const struct import *m, const char *arch, const struct w
 	bool dom = m->has[DOM];
 	cJSON *j = cJSON_CreateObject(), *macs = cJSON_CreateObject();
 	bool ok = put(macs, "aom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, NULL))) &&
+	          (!m->slim_macs || put(macs, WASD_MODE_SLIM, cJSON_CreateNumber((double)m->slim_macs))) &&
 	          (!dom || put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, &draw->recipe))));
 	ok = put(j, "macs", macs) && ok && put(j, "arch", cJSON_CreateString(arch)) &&
 	     put(j, "classes", cJSON_Duplicate(m->classes, true)) && put(j, "input", cJSON_Duplicate(m->input, true)) &&
@@ -355,8 +372,9 @@ static cJSON *make_modes(const struct import *m)
 {
 	cJSON *list = cJSON_CreateArray();
 	if (push(list, mode_entry(WASD_MODE_AOM, &mode_plain, NULL, prefixes[AOM], m->has[AOM])) &&
-	    (!m->has[DOM] ||
-	     push(list, mode_entry(WASD_MODE_DOM, &mode_draw, cJSON_Duplicate(m->meta[DRAW], true), prefixes[DOM], true))))
+	    (!m->has[DOM] || push(list, mode_entry(WASD_MODE_DOM, &mode_draw, cJSON_Duplicate(m->meta[DRAW], true),
+	                                           prefixes[DOM], true))) &&
+	    (!m->slim_macs || push(list, mode_entry(WASD_MODE_SLIM, &mode_slim, NULL, prefixes[AOM], true))))
 		return list;
 	cJSON_Delete(list);
 	return NULL;
@@ -369,6 +387,8 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 	const char **names = wasd_calloc((size_t)n, sizeof *names);
 	cJSON *spec = make_spec(m), *progress = cJSON_CreateObject(), *modes = make_modes(m);
 	const real *aom = m->has[AOM] ? wasd_model_stats(m->to, WASD_STATS_AOM) : NULL;
+	/* In the order of the list; slim has those of AOM. */
+	const real *stats[] = {aom, m->has[DOM] ? wasd_model_stats(m->to, WASD_STATS_DOM) : NULL, NULL};
 	const cJSON *name;
 	const char *producer = wasd_st_meta(m->st, "producer");
 	bool older = !m->meta[PREPARE] && (m->own || (producer && !strncmp(producer, "wasd ", 5))); /* than the record */
@@ -385,7 +405,7 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 		.model = m->to,
 		.train = aom, /* a run that starts here has no better running values */
 		.modes = modes,
-		.stats = (const real *const[]){aom, wasd_model_stats(m->to, WASD_STATS_DOM)},
+		.stats = stats,
 		.arch = arch,
 		.dataset_digest = "",
 		.class_names = names,
@@ -416,7 +436,8 @@ enum wasd_status wasd_import(const void *bytes, size_t len, const struct wasd_im
 	struct wasd_draw draw = {0};
 	cJSON *j = NULL;
 	enum wasd_status s = open_file(&m, bytes, len, err);
-	if (s || (s = read_metadata(&m, err)) || (s = make_graph(&m, how, err)) || (s = load(&m, how, &draw, err)))
+	if (s || (s = read_metadata(&m, err)) || (s = make_graph(&m, how, err)) || (s = load(&m, how, &draw, err)) ||
+	    (s = find_slim(&m, err)))
 		goto end;
 	const char *arch = wasd_network_name(m.model);
 	if (!(j = make_info(&m, arch, &draw)))

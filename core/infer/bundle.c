@@ -8,7 +8,8 @@
  * AOM uses the weights as they are, with the statistics measured under them. DOM uses the weights that the
  * recorded recipe forms, W = alpha T(PW), with the statistics measured under those. Dead taps are removed, which
  * leaves a smaller kernel with its own padding, so the saved multiply-adds also save time. A kernel with equal
- * taps becomes a sum over its window followed by one tap. Dropout and drop-connect become the identity. */
+ * taps becomes a sum over its window followed by one tap. Dropout and drop-connect become the identity. A mode may
+ * replace the network first (modes/slim.c: without its dead channels). */
 #include "infer/bundle.h"
 #include "graph/graph.h"
 #include "train/checkpoint.h"
@@ -294,6 +295,17 @@ static enum wasd_status load_stats(struct source *s, real *stats, struct wasd_er
 	                                    "checkpoint: BatchNorm statistics of mode %s are missing", s->mode.name);
 }
 
+static enum wasd_status reshape(struct source *s, struct wasd_err *err)
+{
+	struct wasd_model *m = NULL;
+	enum wasd_status st = s->mode.kind->reshape(s->model, &m, err);
+	if (st)
+		return st;
+	wasd_model_destroy(s->model);
+	s->model = m;
+	return WASD_OK;
+}
+
 static enum wasd_status load_model(struct source *s, struct wasd_err *err)
 {
 	enum wasd_status st = checkpoint_graph(&s->ckpt, &s->graph, err);
@@ -305,7 +317,11 @@ static enum wasd_status load_model(struct source *s, struct wasd_err *err)
 		st = checkpoint_load_params(&s->ckpt, s->graph, "", wasd_model_master(s->model), err);
 	if (!st)
 		st = load_stats(s, wasd_model_stats(s->model, WASD_STATS_AOM), err);
-	return st ? st : s->mode.kind->open(s->mode.recipe, s->graph, &s->recipe, err);
+	if (!st)
+		st = s->mode.kind->open(s->mode.recipe, s->graph, &s->recipe, err);
+	if (!st && s->mode.kind->reshape)
+		st = reshape(s, err);
+	return st;
 }
 
 enum wasd_status wasd_bundle_create(const struct wasd_mode_source *from, struct wasd_bundle **out, struct wasd_err *err)

@@ -23,13 +23,16 @@ struct mode_kind {
 	enum wasd_status (*open)(const cJSON *recipe, const struct wasd_graph *g, struct wasd_recipe **out,
 	                         struct wasd_err *err);
 	void (*close)(struct wasd_recipe *r); /* frees what open made, never called with NULL; NULL: open makes nothing */
+	/* Makes the network that the mode computes with of the checkpoint's, which has the mode's statistics in
+	 * WASD_STATS_AOM, as *out has then. NULL: the checkpoint's own. */
+	enum wasd_status (*reshape)(struct wasd_model *m, struct wasd_model **out, struct wasd_err *err);
 };
 const struct mode_kind *mode_kind_at(int i);              /* NULL after the last */
 const struct mode_kind *mode_kind_find(const char *name); /* NULL: unknown */
 /* Further rows, defined by the program that core is linked into; they follow those of the table and end at NULL.
  * Optional: the symbol is weak. */
 extern const struct mode_kind *const mode_kind_more[] __attribute__((weak));
-extern const struct mode_kind mode_plain, mode_draw;
+extern const struct mode_kind mode_plain, mode_draw, mode_slim;
 
 /* A parsed entry of the list. */
 struct mode {

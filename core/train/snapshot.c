@@ -47,11 +47,13 @@ static cJSON *progress_json(const struct wasd_trainer *t)
 	return trainer_complete(j, cJSON_GetArraySize(metrics) == t->n_metrics ? members : 0);
 }
 
-/* An entry of the list, with further facts about the mode. */
-static cJSON *mode_json(const struct wasd_trainer *t, const struct trainer_mode *m)
+/* An entry of the list, with further facts about the mode. It may have the weights, statistics and metrics of mode m
+ * under a name, kind and number of multiply-adds of its own. */
+static cJSON *mode_json(const struct wasd_trainer *t, const struct trainer_mode *m, const char *name,
+                        const struct mode_kind *kind, uint64_t macs)
 {
-	cJSON *j = mode_entry(m->name, m->kind, cJSON_Duplicate(m->recipe_json, true), m->statistics, m->measured);
-	bool ok = j && cJSON_AddNumberToObject(j, "macs", (double)wasd_graph_macs(t->graph, m->recipe));
+	cJSON *j = mode_entry(name, kind, cJSON_Duplicate(m->recipe_json, true), m->statistics, m->measured);
+	bool ok = j && cJSON_AddNumberToObject(j, "macs", (double)macs);
 	for (int i = 0; ok && !t->next && i < t->n_metrics; i++)
 		if (!strcmp(t->metric[i].name, m->metric[VAL_ACC]) && isfinite(t->metric[i].value))
 			ok = cJSON_AddNumberToObject(j, "val_acc", t->metric[i].value);
@@ -64,8 +66,10 @@ static cJSON *mode_json(const struct wasd_trainer *t, const struct trainer_mode 
 static cJSON *modes_json(const struct wasd_trainer *t)
 {
 	cJSON *list = cJSON_CreateArray();
-	for (int i = 0; list && i < t->n_modes; i++) {
-		cJSON *j = mode_json(t, &t->mode[i]);
+	for (int i = 0; list && i < t->n_modes + (t->slim_macs > 0); i++) {
+		const struct trainer_mode *m = &t->mode[i < t->n_modes ? i : 0];
+		cJSON *j = i < t->n_modes ? mode_json(t, m, m->name, m->kind, wasd_graph_macs(t->graph, m->recipe)) :
+		                            mode_json(t, m, WASD_MODE_SLIM, &mode_slim, t->slim_macs);
 		if (!j || !cJSON_AddItemToArray(list, j)) {
 			cJSON_Delete(j);
 			cJSON_Delete(list);
@@ -112,9 +116,9 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 	char drawing[64];
 	snprintf(drawing, sizeof drawing, "rng.%s", stream);
 	cJSON *progress = progress_json(t), *modes = modes_json(t);
-	const real *stats[TRAINER_MODES];
-	for (int i = 0; i < t->n_modes; i++) /* see calibrate() */
-		stats[i] = wasd_model_stats(t->model, trainer_draws(t) ? t->mode[i].set : WASD_STATS_TRAIN);
+	const real *stats[TRAINER_MODES + 1] = {0}; /* slim has those of AOM */
+	for (int i = 0; i < t->n_modes; i++)
+		stats[i] = wasd_model_stats(t->model, trainer_stats(t, i));
 	struct checkpoint_source src = {
 		.graph = t->graph,
 		.model = t->model,

@@ -30,6 +30,7 @@
  * All transitions are in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in
  * wasd_trainer_run. */
 #include "train/trainer.h"
+#include "models/slim.h"
 #include "train/measure.h"
 
 #include <math.h>
@@ -249,6 +250,49 @@ static enum wasd_status check_loss(struct wasd_trainer *t, struct wasd_err *err)
 	return s == WASD_ENUMERIC ? trainer_diverged(t, "loss", err) : s;
 }
 
+/* The weights that passes compute with, as one block; *made: the block, if it had to be made. */
+static const real *effective_weights(struct wasd_trainer *t, real **made)
+{
+	*made = NULL;
+	if (!wasd_model_effective(t->model))
+		return wasd_model_master(t->model);
+	if (!(*made = wasd_calloc(wasd_graph_param_count(t->graph), sizeof **made)))
+		return NULL;
+	for (int i = 0; i < wasd_graph_params(t->graph); i++) {
+		struct wasd_param_info p = wasd_graph_param_info(t->graph, i);
+		memcpy(*made + p.offset, wasd_model_weights(t->model, i), p.count * sizeof **made);
+	}
+	return *made;
+}
+
+static bool put_slim_macs(struct wasd_trainer *t)
+{
+	cJSON *macs = cJSON_GetObjectItemCaseSensitive(t->info, "macs");
+	cJSON_DeleteItemFromObjectCaseSensitive(macs, WASD_MODE_SLIM);
+	return !t->slim_macs || cJSON_AddNumberToObject(macs, WASD_MODE_SLIM, (double)t->slim_macs);
+}
+
+/* Where a strategy sets weights to zero, looks for dead channels: a checkpoint that has some offers the mode slim. A
+ * network that cannot be cut has no such mode. */
+static enum wasd_status find_slim(struct wasd_trainer *t, struct wasd_err *err)
+{
+	struct slim *s = NULL;
+	struct wasd_err why = {0};
+	real *made;
+	t->slim_macs = 0;
+	if (!chain_masks(t->weights))
+		return WASD_OK;
+	const real *weights = effective_weights(t, &made);
+	enum wasd_status st = weights ? slim_of(t->graph, weights, wasd_model_stats(t->model, trainer_stats(t, 0)),
+	                                        WASD_MODE_SLIM, &s, &why) :
+	                                WASD_ENOMEM;
+	if (!st && slim_removed(s))
+		t->slim_macs = wasd_graph_macs(slim_graph(s), NULL);
+	slim_destroy(s);
+	wasd_free(made);
+	return st == WASD_ENOMEM || !put_slim_macs(t) ? wasd_fail(err, WASD_ENOMEM, "checkpoint") : WASD_OK;
+}
+
 static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct wasd_err *err)
 {
 	if (!t->hooks->checkpoint)
@@ -257,6 +301,8 @@ static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct 
 	void *bytes = NULL;
 	size_t len = 0;
 	enum wasd_status s = check_loss(t, err);
+	if (!s)
+		s = find_slim(t, err);
 	if (!s)
 		s = snapshot_write(t, &bytes, &len, err);
 	if (!s) {

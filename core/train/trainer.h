@@ -57,6 +57,7 @@ struct wasd_trainer {
 	int n_modes;
 	cJSON *was_json; /* the drawing strategy's object, or false */
 	cJSON *info, *fingerprint;
+	uint64_t slim_macs; /* of the network without its dead channels, at the last checkpoint; 0: none are dead */
 	struct wasd_optim *optim;
 	const struct wasd_optim_kind *optim_kind;
 	const struct wasd_search *search; /* of optim_kind; NULL: it follows gradients */
@@ -115,6 +116,12 @@ static inline bool trainer_draws(const struct wasd_trainer *t)
 static inline bool trainer_measures(const struct wasd_trainer *t)
 {
 	return (trainer_draws(t) || t->search) && t->has_batchnorm;
+}
+
+/* The statistics that a checkpoint has for a mode: without a draw, those of training. */
+static inline enum wasd_stats_set trainer_stats(const struct wasd_trainer *t, int mode)
+{
+	return trainer_draws(t) ? t->mode[mode].set : WASD_STATS_TRAIN;
 }
 
 /* Number of training steps done. */

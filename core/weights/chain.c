@@ -237,6 +237,14 @@ static const struct weight_param *param_of(const struct part *p, size_t offset)
 	return NULL;
 }
 
+bool chain_masks(const struct weight_chain *c)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->event)
+			return true;
+	return false;
+}
+
 bool chain_links(const struct weight_chain *c, int param)
 {
 	for (int i = 0; i < c->n; i++)

@@ -40,6 +40,8 @@ void chain_apply(struct weight_chain *c);
 void chain_pull(struct weight_chain *c);
 /* A step of the learned scalars; call after pull. steps: those that the optimizer has done. */
 void chain_learn(struct weight_chain *c, double lr, uint64_t steps);
+/* True if a strategy changes the master weights between the steps, as those do that prune. */
+bool chain_masks(const struct weight_chain *c);
 /* True if parameter `param` has a link. */
 bool chain_links(const struct weight_chain *c, int param);
 

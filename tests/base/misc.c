@@ -338,6 +338,8 @@ static void test_mode_names(void)
 	} rows[] = {
 		{"aom", true, NULL},
 		{"dom", true, NULL},
+		{"slim", true, NULL},
+		{"dom:slim", true, "slim"}, /* a profile may have had this name before the mode */
 		{"dom:fast", true, "fast"},
 		{"dom:macs-70", true, "macs-70"},
 		{"int8:fast", true, "fast"},

@@ -1,5 +1,6 @@
 /* ONNX files: every network in both modes gives the same answers as its bundle, when read back by plain loops
  * (onnx_run.h) and, if WASD_ONNXRUNTIME names a folder with npm's onnxruntime-node, by ONNX Runtime. */
+#include "halving.h"
 #include "onnx_run.h"
 #include "tiny.h"
 
@@ -104,8 +105,10 @@ static void check_mode(const char *name, const struct tiny_run *run, const char 
 		worst = fmax(worst, fabs((double)got[i] - (double)want[i]) / largest);
 	CHECK_MSG(worst <= 1e-4, "%s %s: logits are %g of the largest off", name, mode, worst);
 	CHECK_INT(r.macs, wasd_bundle_macs(b)); /* dead taps are not computed in ONNX either */
-	CHECK_MSG(strstr(r.meta, !strcmp(mode, "dom") ? "mode=dom\n" : "mode=aom\n") && strstr(r.meta, "classes=[\"") &&
-	              strstr(r.meta, "pixels="),
+	CHECK_MSG(strstr(r.meta, !strcmp(mode, "dom")  ? "mode=dom\n" :
+	                         !strcmp(mode, "slim") ? "mode=slim\n" :
+	                                                 "mode=aom\n") &&
+	              strstr(r.meta, "classes=[\"") && strstr(r.meta, "pixels="),
 	          "%.100s", r.meta);
 	CHECK((strstr(r.meta, "draw=[") != NULL) == !strcmp(mode, "dom"));
 	printf("# %s %s: %.1e of the largest logit, %d convolutions, %.1f M multiply-adds, %zu bytes\n", name, mode, worst,
@@ -132,6 +135,24 @@ static void every_network_in_both_modes(void)
 			check_mode(nets[i].name, &r, "dom", d);
 		else
 			CHECK_INT(wasd_export_onnx(TINY_MODE(r.file, r.len, "dom"), &none, &len, NULL), WASD_ENOTFOUND);
+		tiny_done(&r);
+	}
+}
+
+/* The network of mode slim, where half of all channels are dead. */
+static void without_dead_channels(void)
+{
+	static const char *const archs[] = {"lenet", "mobilenetv2"};
+	for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
+		struct tiny_run r = {0};
+		const struct wasd_dataset *d = i ? small : big;
+		char *spec = wasd_asprintf("{\"model\":{\"arch\":\"%s\"},\"weights\":[{\"type\":\"halving\"}],"
+		                           "\"train\":{\"epochs\":1,\"batch\":16}}",
+		                           archs[i]);
+		tiny_go(&r, spec, d);
+		CHECK_MSG(!r.status, "%s: %s", archs[i], r.err.msg);
+		check_mode(archs[i], &r, "slim", d);
+		wasd_free(spec);
 		tiny_done(&r);
 	}
 }
@@ -177,6 +198,7 @@ int main(void)
 	small = tiny_glyphs("small", 48, 16, 16, path);
 	big = tiny_glyphs("big", 48, 16, 32, path);
 	TEST_RUN(every_network_in_both_modes);
+	TEST_RUN(without_dead_channels);
 	TEST_RUN(onnx_runtime_agrees);
 	TEST_RUN(no_memory);
 	wasd_dataset_close(small);

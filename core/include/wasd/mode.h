@@ -1,7 +1,8 @@
 /* wasd/mode.h - the names of a checkpoint's modes, the same in requests, rows and messages.
  *
- * A training run makes the modes "aom" and "dom". A mode derived from a checkpoint later belongs to a family:
- * FAMILY:NAME ("dom:fast"), where FAMILY is the kind of derivation and NAME the user's choice. */
+ * A training run makes the modes "aom" and "dom", and "slim" if channels of the network are dead. A mode derived from a
+ * checkpoint later belongs to a family: FAMILY:NAME ("dom:fast"), where FAMILY is the kind of derivation and NAME the
+ * user's choice. */
 #ifndef WASD_MODE_H
 #define WASD_MODE_H
 
@@ -13,6 +14,11 @@ enum { WASD_MODE_LEN = 72 }; /* size of a mode's name, with its NUL */
 #define WASD_MODE_AOM "aom" /* the trained weights as they are */
 #define WASD_MODE_DOM "dom" /* under the recorded draw */
 extern const char *const wasd_modes[];
+
+/* "aom" in the network without its dead channels: the same answers with fewer multiply-adds. It is not in wasd_modes:
+ * what is measured of "aom" holds for it. */
+#define WASD_MODE_SLIM "slim"
+const char *wasd_mode_measured(const char *mode); /* the mode whose measurements hold for it: itself, or "aom" */
 
 #define WASD_FAMILY_DRAW "dom" /* searched or given draws: profiles (wasd/profile.h) */
 

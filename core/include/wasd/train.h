@@ -51,7 +51,7 @@ struct wasd_train_metrics {
 };
 
 /* A complete checkpoint file in memory, borrowed during the hook. metrics: those of the last evaluated epoch (n
- * may be 0). info: {"arch","classes","input","was","draw","macs":{"aom","dom"}}, borrowed. */
+ * may be 0). info: {"arch","classes","input","was","draw","macs":{"aom","dom","slim"}}, borrowed. */
 struct wasd_train_checkpoint {
 	int epoch;
 	uint64_t step;

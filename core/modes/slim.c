@@ -1,0 +1,30 @@
+/* modes/slim.c - the weights as they are, in the network without its dead channels (models/slim.h). What is dead
+ * follows from the weights, so that there is no recipe. */
+#include "models/slim.h"
+#include "modes/mode.h"
+
+static enum wasd_status open_slim(const cJSON *recipe, const struct wasd_graph *g, struct wasd_recipe **out,
+                                  struct wasd_err *err)
+{
+	(void)g;
+	*out = NULL;
+	return !recipe || cJSON_IsNull(recipe) ?
+	           WASD_OK :
+	           wasd_fail(err, WASD_EINVAL, "the mode without dead channels has no recipe");
+}
+
+static enum wasd_status reshape(struct wasd_model *m, struct wasd_model **out, struct wasd_err *err)
+{
+	struct slim *s = NULL;
+	enum wasd_status st = slim_of(wasd_model_graph(m), wasd_model_master(m), wasd_model_stats(m, WASD_STATS_AOM),
+	                              WASD_MODE_SLIM, &s, err);
+	if (!st)
+		st = slim_carry(s, m, out, err);
+	slim_destroy(s);
+	return st;
+}
+
+const struct mode_kind mode_slim = {.name = "slim",
+                                    .summary = "the weights as they are, without the network's dead channels",
+                                    .open = open_slim,
+                                    .reshape = reshape};
