@@ -108,10 +108,11 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 		return API_DONE;
 	if (!wasd_mode_ok(mode)) {
 		api_send_problem(q, r, "bad_parameter", "mode",
-		                 "query parameter mode must be aom, dom or dom:PROFILE, not \"%.80s\"", mode);
+		                 "query parameter mode must be aom, dom, slim or dom:PROFILE, not \"%.80s\"", mode);
 		return API_DONE;
 	}
-	bool stored = !strcmp(format, "wasd"), one_mode = !strcmp(format, "onnx");
+	bool stored = !strcmp(format, "wasd"),
+		 one_mode = !strcmp(format, "onnx") || (!stored && !strcmp(mode, WASD_MODE_SLIM));
 	if (!one_mode && api_query(q, "mode")) {
 		api_send_problem(q, r, "bad_parameter", "mode", "mode: a file of format %s holds every mode", format);
 		return API_DONE;

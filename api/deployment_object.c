@@ -61,8 +61,8 @@ static void add_origin(struct api_ctx *c, cJSON *j, const struct storage_deploym
 	cJSON_Delete(info);
 }
 
-/* The images on which a mode's accuracy was measured (NULL: not measured), and *acc. For aom and dom both come from
- * the checkpoint's metrics, from the test images if they were used; for a profile from its search. */
+/* The images on which a mode's accuracy was measured (NULL: not measured), and *acc. For aom, dom and slim both come
+ * from the checkpoint's metrics, from the test images if they were used; for a profile from its search. */
 static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJSON *metrics, const char *mode,
                             double *acc)
 {
@@ -76,6 +76,7 @@ static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJS
 		storage_profile_done(&p);
 		return known ? "validation" : NULL;
 	}
+	mode = wasd_mode_measured(mode);
 	snprintf(metric, sizeof metric, "test_acc_%.8s", mode);
 	if (wasd_json_num(metrics, metric, acc))
 		return "test";
@@ -83,7 +84,8 @@ static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJS
 	return wasd_json_num(metrics, metric, acc) ? "validation" : NULL;
 }
 
-/* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"dom:fast":...}: costs from info, the loaded bundle's facts. */
+/* {"aom":{"acc","acc_images","macs","bytes"},"dom":...,"slim":...,"dom:fast":...}: costs from info, the loaded bundle's
+ * facts. */
 cJSON *api_deployment_modes(struct api_ctx *c, const struct storage_deployment *d, const cJSON *info)
 {
 	cJSON *out = cJSON_CreateObject(), *metrics = NULL;

@@ -21,7 +21,7 @@ cJSON *api_mode_canon(struct field_ctx *c, const char *pointer, const struct was
 	bool later = cJSON_IsString(v) && wasd_mode_chooses(v->valuestring);
 	fields_show(shown, v);
 	api_fault(c->faults, later ? "unsupported" : "invalid_field", pointer,
-	          "%s must be \"aom\", \"dom\" or \"dom:PROFILE\", not %s%s", pointer, shown,
+	          "%s must be \"aom\", \"dom\", \"slim\" or \"dom:PROFILE\", not %s%s", pointer, shown,
 	          later ? "; a deployment is switched to it by PUT /v1/deployments/NAME/mode" : "");
 	return NULL;
 }

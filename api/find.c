@@ -126,19 +126,28 @@ bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct ap
 	return false;
 }
 
-bool api_ckpt_plain(const struct storage_ckpt *k)
+bool api_ckpt_has(const struct storage_ckpt *k, const char *mode)
 {
 	cJSON *info = api_parse_trusted(k->info);
-	bool plain = cJSON_IsFalse(wasd_json_get(info, "was"));
+	bool has = strcmp(mode, WASD_MODE_DOM) ?
+	               !strcmp(mode, WASD_MODE_AOM) || wasd_json_get(wasd_json_get(info, "macs"), mode) :
+	               !cJSON_IsFalse(wasd_json_get(info, "was"));
 	cJSON_Delete(info);
-	return plain;
+	return has;
 }
 
-/* "aom, dom, dom:fast" */
+const char *api_mode_lacking(const char *mode)
+{
+	return strcmp(mode, WASD_MODE_SLIM) ? "it was trained without WAS, or came without a draw" :
+	                                      "its network has no dead channels";
+}
+
+/* "aom, dom, slim, dom:fast" */
 static void modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *out, size_t room)
 {
 	struct storage_profile_list l;
-	size_t n = (size_t)snprintf(out, room, "aom%s", api_ckpt_plain(k) ? "" : ", dom");
+	size_t n = (size_t)snprintf(out, room, "aom%s%s", api_ckpt_has(k, WASD_MODE_DOM) ? ", dom" : "",
+	                            api_ckpt_has(k, WASD_MODE_SLIM) ? ", slim" : "");
 	if (storage_profile_list(c->db, k->id, "ready", &l, NULL))
 		return;
 	for (size_t i = 0; i < l.n && n + WASD_MODE_LEN < room; i++)

@@ -21,7 +21,7 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 			continue;
 		if (!wasd_mode_ok(asked[i].value)) {
 			api_send_problem(q, r, "bad_parameter", asked[i].where,
-			                 "%s: mode \"%.80s\" is neither aom nor dom nor dom:PROFILE", asked[i].where,
+			                 "%s: mode \"%.80s\" is neither aom nor dom nor slim nor dom:PROFILE", asked[i].where,
 			                 asked[i].value);
 			return false;
 		}
@@ -47,8 +47,8 @@ static void send_no_bundle(struct api_ctx *c, const struct api_request *q, struc
                            const struct inference *s)
 {
 	if (!wasd_mode_member(s->computes))
-		api_send_problem(q, r, "bundle_not_ready", NULL,
-		                 "deployment %s has no %s bundle: its model was trained without WAS", s->name, s->computes);
+		api_send_problem(q, r, "bundle_not_ready", NULL, "deployment %s has no %s bundle: %s", s->name, s->computes,
+		                 api_mode_lacking(s->computes));
 	else if (api_mode_there(c, q, r, s->live.bundle, s->computes, "bad_parameter", s->asked))
 		api_send_problem(q, r, "bundle_not_ready", s->asked, "deployment %s is about to load %s", s->name, s->computes);
 }

@@ -312,8 +312,10 @@ bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct ap
                        int64_t version, struct storage_dataset *out);
 /* A data set in a body: a name, or {"name","version"}. */
 field_canon api_dataset_canon;
-/* Trained without WAS, or imported without a draw: AOM is its only mode. */
-bool api_ckpt_plain(const struct storage_ckpt *k);
+/* Has the checkpoint a mode that is not derived? DOM needs training with WAS, or a draw in an imported file; slim needs
+ * dead channels. api_mode_lacking: why a checkpoint has no such mode, for messages. */
+bool api_ckpt_has(const struct storage_ckpt *k, const char *mode);
+const char *api_mode_lacking(const char *mode);
 /* Is the mode's profile, if the mode names one, ready? If not, answers with that code and pointer. */
 bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint,
                     const char *mode, const char *code, const char *pointer);

@@ -32,8 +32,8 @@ static cJSON *own_json(const char *mode, const cJSON *info, const cJSON *metrics
 	static const char *const members[] = {"bytes", NULL};
 	bool plain = !strcmp(mode, WASD_MODE_AOM);
 	double acc = 0, macs = 0;
-	cJSON *j = item(mode, plain ? "plain" : "draw", "ready");
-	bool judged = wasd_json_num(metrics, wasd_metric_of("val_acc", mode)->name, &acc) ||
+	cJSON *j = item(mode, plain ? "plain" : strcmp(mode, WASD_MODE_SLIM) ? "draw" : "slim", "ready");
+	bool judged = wasd_json_num(metrics, wasd_metric_of("val_acc", wasd_mode_measured(mode))->name, &acc) ||
 	              wasd_json_num(found, "val_acc", &acc),
 		 counted = wasd_json_num(wasd_json_get(info, "macs"), mode, &macs) || wasd_json_num(found, "macs", &macs);
 	api_add_maybe(j, "val_acc", judged, acc);
@@ -76,9 +76,11 @@ static cJSON *items_json(const struct storage_ckpt *k, const struct storage_prof
 	cJSON *info = api_parse_trusted(k->info), *metrics = api_parse_trusted(k->metrics);
 	for (int i = 0; wasd_modes[i]; i++) {
 		bool plain = !strcmp(wasd_modes[i], WASD_MODE_AOM);
-		if (plain || !api_ckpt_plain(k))
+		if (api_ckpt_has(k, wasd_modes[i]))
 			api_push(list, own_json(wasd_modes[i], info, metrics, plain ? aom : NULL));
 	}
+	if (api_ckpt_has(k, WASD_MODE_SLIM))
+		api_push(list, own_json(WASD_MODE_SLIM, info, metrics, NULL));
 	for (size_t i = 0; i < l->n; i++) {
 		cJSON *found = l->items[i].info ? api_parse_trusted(l->items[i].info) : NULL;
 		api_push(list, made_json(&l->items[i], found));

@@ -119,10 +119,9 @@ bool api_source_find_at(struct api_ctx *c, const struct api_request *q, struct a
 		return false;
 	if (out->corrupt)
 		api_send_problem(q, r, "corrupt", at, "checkpoint %s fails its checksum", out->id);
-	else if (api_ckpt_plain(out) && !strcmp(mode, "dom"))
-		api_send_problem(q, r, "unsupported", "/mode",
-		                 "/mode: checkpoint %s has no dom bundle: it was trained without WAS, or came without a draw",
-		                 out->id);
+	else if (wasd_mode_ok(mode) && !wasd_mode_member(mode) && !api_ckpt_has(out, mode))
+		api_send_problem(q, r, "unsupported", "/mode", "/mode: checkpoint %s has no %s bundle: %s", out->id, mode,
+		                 api_mode_lacking(mode));
 	else if (api_mode_there(c, q, r, out->id, mode, "invalid_field", "/mode"))
 		return true;
 	storage_ckpt_done(out);

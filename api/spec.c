@@ -763,7 +763,10 @@ static void check_on_complete(const cJSON *spec, struct api_faults *faults)
 		return;
 	if ((profile = wasd_mode_member(mode)) && !has_profile(spec, profile))
 		api_fault(faults, "invalid_field", at, "%s: /profiles has no profile %s", at, profile);
-	else if (!profile && !spec_was((cJSON *)(uintptr_t)spec, was))
+	else if (!strcmp(mode, WASD_MODE_SLIM) && !cJSON_GetArraySize(wasd_json_get(spec, "weights")))
+		api_fault(faults, "invalid_field", at, "%s: without a strategy that prunes (/weights) the job has no mode %s",
+		          at, mode);
+	else if (!profile && strcmp(mode, WASD_MODE_SLIM) && !spec_was((cJSON *)(uintptr_t)spec, was))
 		api_fault(faults, "invalid_field", at, "%s: without WAS the job has no mode %s", at, mode);
 }
 

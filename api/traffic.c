@@ -14,7 +14,8 @@ cJSON *api_live_mode_canon(struct field_ctx *c, const char *pointer, const struc
 		return cJSON_CreateString(v->valuestring);
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer,
-	          "%s must be \"aom\", \"dom\", \"dom:PROFILE\", \"auto\" or \"cascade\", not %s", pointer, shown);
+	          "%s must be \"aom\", \"dom\", \"slim\", \"dom:PROFILE\", \"auto\" or \"cascade\", not %s", pointer,
+	          shown);
 	return NULL;
 }
 
@@ -57,7 +58,7 @@ cJSON *api_split_canon(struct field_ctx *c, const char *pointer, const struct wa
 	cJSON_ArrayForEach(one, v) {
 		fields_pointer(at, pointer, one->string);
 		if (!wasd_mode_ok(one->string)) {
-			api_fault(c->faults, "invalid_field", at, "%s: only aom, dom and dom:PROFILE can have a share", at);
+			api_fault(c->faults, "invalid_field", at, "%s: only aom, dom, slim and dom:PROFILE can have a share", at);
 			continue;
 		}
 		cJSON *n = field_value(c, at, &weight, one);
@@ -118,13 +119,12 @@ static bool mode_exists(struct api_ctx *c, const struct api_request *q, struct a
 		api_send_error(q, r, &err);
 		return false;
 	}
-	bool plain = api_ckpt_plain(&k);
+	bool there = api_ckpt_has(&k, mode);
 	storage_ckpt_done(&k);
-	if (plain)
-		api_send_problem(q, r, "unsupported", pointer,
-		                 "%s: deployment %s has no %s bundle: its model was trained without WAS", pointer, d->name,
-		                 mode);
-	return !plain;
+	if (!there)
+		api_send_problem(q, r, "unsupported", pointer, "%s: deployment %s has no %s bundle: %s", pointer, d->name, mode,
+		                 api_mode_lacking(mode));
+	return there;
 }
 
 static bool cheap_ok(struct api_ctx *c, const struct api_request *q, struct api_response *r,

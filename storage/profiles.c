@@ -34,7 +34,7 @@ enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, 
 	if (wasd_mode_chooses(mode))
 		return WASD_OK; /* it answers with AOM where its cheap mode is not there */
 	if (!wasd_mode_ok(mode))
-		return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom, dom or dom:PROFILE", mode);
+		return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom, dom, slim or dom:PROFILE", mode);
 	if (!name)
 		return WASD_OK;
 	enum wasd_status st = WASD_OK;

@@ -172,7 +172,7 @@ function card(first, { refresh, datasets }) {
     $('ul', conditions).replaceChildren(...warned.map((c) => el('li', { 'data-type': c.type }, titles[c.type] ? el('b', {}, `${titles[c.type]}: `) : null, c.reason ?? c.type)));
     again.hidden = !told.some((c) => c.type === 'Suspended');
     group.disabled = state !== 'ready';
-    const all = ['aom', 'dom', ...Object.keys(bundles).filter(named), ...['auto', 'cascade'].filter((m) => deployment.traffic?.[m] || m === deployment.mode)];
+    const all = ['aom', 'dom', ...(bundles.slim ? ['slim'] : []), ...Object.keys(bundles).filter(named), ...['auto', 'cascade'].filter((m) => deployment.traffic?.[m] || m === deployment.mode)];
     offer(all.map((mode) => ({ mode, bundle: bundles[mode], full: bundles.aom?.macs, chosen: mode === deployment.mode, loaded: state === 'ready',
       told: chooses(mode) ? choice({ ...deployment, mode }) : null })), (o) => o.mode);
     samples.update(deployment);

@@ -3,6 +3,7 @@
 const known = {
   aom: { label: 'AOM', long: 'accuracy-oriented: the plain weights' },
   dom: { label: 'DOM', long: 'desire-oriented: one draw of shadow weights' },
+  slim: { label: 'Slim', long: 'AOM without the network’s dead channels: the same answers' },
   auto: { label: 'Auto', chooses: true },
   cascade: { label: 'Cascade', chooses: true },
 };

@@ -130,8 +130,8 @@ export function createRun({ deploy, refresh, named }) {
   const profiles = createProfiles(), report = createReport();
 
   const checkpoints = $('#run-checkpoints'), asCard = cards($('table', checkpoints));
-  // What a checkpoint can be downloaded as; DOM only where the run has that mode.
-  const downloads = [['safetensors', 'safetensors'], ['ONNX, AOM', 'onnx&mode=aom'], ['ONNX, DOM', 'onnx&mode=dom'], ['as stored', 'wasd']];
+  // What a checkpoint can be downloaded as; DOM and slim only where it has that mode.
+  const downloads = [['safetensors', 'safetensors'], ['ONNX, AOM', 'onnx&mode=aom'], ['ONNX, DOM', 'onnx&mode=dom'], ['ONNX, slim', 'onnx&mode=slim'], ['as stored', 'wasd']];
   const showCheckpoints = keyed($('tbody', checkpoints), () => {
     const epoch = el('th', { scope: 'row' }), why = el('small');
     const cells = ['val_acc_aom', 'val_acc_dom', 'test_acc_aom', 'test_acc_dom'].map((name) => [name, el('td', { class: `num ${name.slice(-3)}` })]);
@@ -145,7 +145,7 @@ export function createRun({ deploy, refresh, named }) {
       files.forEach((file, i) => {
         const [label, format] = downloads[i];
         file.href = `/v1/checkpoints/${encodeURIComponent(c.id)}/file?format=${format}`;
-        file.hidden = format.endsWith('dom') && !c.info?.was;
+        file.hidden = (format.endsWith('dom') && !c.info?.was) || (format.endsWith('slim') && !c.info?.macs?.slim);
         file.setAttribute('aria-label', `Download the checkpoint of epoch ${c.epoch}, ${label}`);
       });
     } };

@@ -131,11 +131,11 @@ const struct client_command client_command_mode = {
 	.arguments = "NAME [MODE]",
 	.summary = "list the modes of a deployment, or switch",
 	.text =
-		"Lists the modes of a deployment; with MODE (aom, dom, dom:PROFILE, auto, cascade) switches to it, without a reload. Accuracies are those of the test images if they were measured, otherwise of the validation images.",
+		"Lists the modes of a deployment; with MODE (aom, dom, slim, dom:PROFILE, auto, cascade) switches to it, without a reload. Accuracies are those of the test images if they were measured, otherwise of the validation images.",
 	.words_at = offsetof(struct options, words),
 	.max_words = 2,
 	.words_plain = true,
-	.offers = "@deployments aom dom auto cascade",
+	.offers = "@deployments aom dom slim auto cascade",
 	.statuses = "0 done, 1 refused, 2 wrong usage",
 	.example = "wasd mode reader dom --reason \"half the load\"",
 	.run = run_mode,

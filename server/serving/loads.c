@@ -145,8 +145,12 @@ bool serving_mode_in_process(struct serving *s, const char *id, const char *mode
 
 static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_err *err)
 {
-	enum wasd_status st = warm_mode(s, id, "aom", err);
-	return st == WASD_OK && serving_mode_in_process(s, id, "dom") ? warm_mode(s, id, "dom", err) : st;
+	static const char *const modes[] = {WASD_MODE_DOM, WASD_MODE_SLIM};
+	enum wasd_status st = warm_mode(s, id, WASD_MODE_AOM, err);
+	for (size_t i = 0; i < sizeof modes / sizeof *modes && st == WASD_OK; i++)
+		if (serving_mode_in_process(s, id, modes[i]))
+			st = warm_mode(s, id, modes[i], err);
+	return st;
 }
 
 /* ---- its profiles ------------------------------------------------------------------------------------------ */
@@ -234,7 +238,7 @@ static bool find_stale(struct serving *s, const char *id, const struct storage_p
 	pthread_mutex_lock(&s->lock);
 	const struct bundle *b = serving_bundle(s, id);
 	for (const cJSON *m = b && b->loaded ? wasd_json_get(b->loaded, "modes")->child : NULL; m && !*mode; m = m->next) {
-		bool known = !wasd_json_str(m, "profile", &profile); /* aom and dom have none */
+		bool known = !wasd_json_str(m, "profile", &profile); /* aom, dom and slim have none */
 		for (size_t i = 0; i < rows->n && !known; i++)
 			known = !strcmp(rows->items[i].id, profile);
 		if (!known)
@@ -392,7 +396,8 @@ enum wasd_status serving_prepare(struct serving *s, const char *id, const char *
 		st = warm_up(s, id, err);
 	if (st == WASD_OK)
 		st = follow_profiles(s, id, &changed, err);
-	if (st == WASD_OK && wasd_mode_member(mode) && !serving_mode_in_process(s, id, mode))
+	bool may_lack = wasd_mode_member(mode) || !strcmp(mode, WASD_MODE_SLIM);
+	if (st == WASD_OK && may_lack && !serving_mode_in_process(s, id, mode))
 		st = wasd_fail(err, WASD_ECORRUPT, "mode %s could not be loaded", mode);
 	s->loading_batch = 0;
 	return st;
