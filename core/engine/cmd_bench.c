@@ -5,6 +5,8 @@
  * the timed steps. To support a claim about speed, compare interleaved runs (tests/bench). */
 #include "backend/backend.h"
 #include "engine/commands.h"
+#include "graph/alive.h"
+#include "graph/graph.h"
 #include "infer/bundle.h"
 #include "wasd/cpu.h"
 #include "wasd/graph.h"
@@ -22,7 +24,7 @@
 
 struct bench {
 	const char *what, *arch, *model_file, *was, *mode, *shift, *precision, *backend, *input, *tuning;
-	int batch, threads, steps, warmup, classes;
+	int batch, threads, steps, warmup, classes, dead;
 	uint64_t seed;
 	bool json, explain, help;
 	struct wasd_shape shape;
@@ -60,7 +62,9 @@ static const struct option_row options[] = {
 	{"--model", NULL, TEXT(model_file), "or a file with a job spec's \"model\" object, or with a whole job spec"},
 	{"--was", NULL, TEXT(was),
      "translate, resized_crop, scale, paper (the network's published strategy) or off; default paper where there is one"},
-	{"--mode", "infer", TEXT(mode), "aom or dom; default aom"},
+	{"--mode", "infer", TEXT(mode), "aom, dom or slim; default aom"},
+	{"--dead", "infer", NUMBER(dead, 0, 100),
+     "percent of the filters that are dead, in every layer whose channels belong to it alone; default 0"},
 	{"--batch", NULL, NUMBER(batch, 1, 65536), "images per step; default 128 (train), 1 (infer)"},
 	{"--threads", NULL, NUMBER(threads, 0, WASD_THREADS_MAX), "threads; 0 (default) = every core"},
 	{"--shift", "infer", TEXT(shift),
@@ -167,7 +171,7 @@ static bool check_options(struct bench *b)
 		return complain("--precision %s: not a value it takes", b->precision);
 	return (!b->was || one_of("--was", b->was,
 	                          (const char *const[]){"translate", "resized_crop", "scale", "paper", "off", NULL})) &&
-	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", NULL}) &&
+	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", "slim", NULL}) &&
 	       (!b->shift || one_of("--shift", b->shift, (const char *const[]){"both", NULL}));
 }
 
@@ -250,11 +254,64 @@ static enum wasd_status create_graph(struct bench *b, struct wasd_err *err)
 	return s;
 }
 
+static bool is_dense(const struct node *n)
+{
+	return n->layer->channels == LAYER_CHANNELS_WEIGHED && n->groups == 1;
+}
+
+static void clear_row(struct bench *b, int param, int row)
+{
+	if (param < 0)
+		return;
+	struct wasd_param_info p = wasd_graph_param_info(b->graph, param);
+	size_t n = p.count / (size_t)p.dims[0];
+	memset(wasd_model_master(b->model) + p.offset + (size_t)row * n, 0, n * sizeof(real));
+}
+
+/* Marks the units (graph/alive.h) of the dead filters, spread evenly over each layer. writers: layers per unit. */
+static void choose_dead(const struct bench *b, const struct graph_alive *a, const int *writers, bool *dead)
+{
+	for (wasd_node i = 1; i < b->graph->n_nodes; i++) {
+		const struct node *n = &b->graph->nodes[i];
+		const int *unit = graph_alive_unit(a, i);
+		for (int c = 0; is_dense(n) && c < n->shape.c; c++)
+			dead[unit[c]] = writers[unit[c]] == 1 && !graph_alive_fixed(a, unit[c]) &&
+			                (c + 1) * b->dead / 100 > c * b->dead / 100;
+	}
+}
+
+/* Makes --dead percent of the filters dead: their weights, and the scale and shift of the normalisation behind them. */
+static enum wasd_status kill_filters(struct bench *b, struct wasd_err *err)
+{
+	struct graph_alive *a = NULL;
+	enum wasd_status s = graph_alive_create(b->graph, NULL, NULL, &a, err);
+	int *writers = s ? NULL : wasd_calloc((size_t)graph_alive_units(a), sizeof *writers);
+	bool *dead = s ? NULL : wasd_calloc((size_t)graph_alive_units(a), sizeof *dead);
+	if (!s && (!writers || !dead))
+		s = wasd_fail(err, WASD_ENOMEM, "dead filters");
+	for (wasd_node i = 1; !s && i < b->graph->n_nodes; i++)
+		for (int c = 0; is_dense(&b->graph->nodes[i]) && c < b->graph->nodes[i].shape.c; c++)
+			writers[graph_alive_unit(a, i)[c]]++;
+	if (!s)
+		choose_dead(b, a, writers, dead);
+	for (wasd_node i = 1; !s && i < b->graph->n_nodes; i++)
+		for (int c = 0; c < b->graph->nodes[i].shape.c; c++)
+			if (dead[graph_alive_unit(a, i)[c]] && b->graph->nodes[i].weight >= 0) {
+				clear_row(b, b->graph->nodes[i].weight, c);
+				clear_row(b, b->graph->nodes[i].bias, c);
+			}
+	graph_alive_destroy(a);
+	wasd_free(writers);
+	wasd_free(dead);
+	return s;
+}
+
 static enum wasd_status create(struct bench *b, struct wasd_err *err)
 {
 	enum wasd_status s = backend_choose(b->backend, b->computes, &b->row, err);
 	if (s || (s = wasd_threads_init(b->threads, err)) || (s = create_graph(b, err)) ||
-	    (s = wasd_model_create(b->graph, b->seed, &b->model, err)) || (s = create_strategy(b, err)))
+	    (s = wasd_model_create(b->graph, b->seed, &b->model, err)) || (s = create_strategy(b, err)) ||
+	    (b->dead && (s = kill_filters(b, err))))
 		return s;
 	size_t n = (size_t)b->batch * wasd_shape_count(b->shape);
 	struct wasd_rng r;
@@ -392,6 +449,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 {
 	struct subject s = {.step = infer_step, .b = b};
 	struct wasd_bundle *bundle = NULL;
+	struct wasd_model *small = NULL;
 	bool dom = !strcmp(b->mode, "dom");
 	enum wasd_status st = WASD_OK;
 	if (dom && !b->strategy)
@@ -400,8 +458,12 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	s.logits = wasd_calloc((size_t)b->batch * (size_t)b->classes, sizeof *s.logits);
 	if (!s.logits)
 		st = wasd_fail(err, WASD_ENOMEM, "logits");
+	if (!st && !strcmp(b->mode, WASD_MODE_SLIM))
+		st = mode_slim.reshape(b->model, &small, err);
 	if (!st)
-		st = bundle_compile(b->model, dom ? &b->draw.recipe : NULL, WASD_STATS_AOM, &bundle, err);
+		st = bundle_compile(small ? small : b->model, dom ? &b->draw.recipe : NULL, WASD_STATS_AOM, &bundle, err);
+	if (!st && small)
+		b->params = wasd_graph_param_count(wasd_model_graph(small));
 	if (!st)
 		st = wasd_predictor_create(bundle,
 		                           &(struct wasd_predictor_opts){.precision = b->computes, .backend = b->backend},
@@ -417,6 +479,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	}
 	wasd_predictor_destroy(s.predictor);
 	wasd_bundle_unref(bundle);
+	wasd_model_destroy(small);
 	wasd_free(s.logits);
 	return st;
 }
