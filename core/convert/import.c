@@ -24,7 +24,7 @@ struct import {
 	struct wasd_st *st;
 	const char *prefix; /* common to all names in the file; not part of the network's names */
 	cJSON *own;         /* the list of modes in a checkpoint of wasd with the state of a run; else NULL */
-	cJSON *meta[9];     /* parsed metadata: see keys */
+	cJSON *meta[10];    /* parsed metadata: see keys */
 	cJSON *asked;       /* the model given by the caller, with every option filled in */
 	const cJSON *model, *classes, *input; /* given by the caller or taken from the metadata */
 	struct wasd_graph *graph;
@@ -32,8 +32,9 @@ struct import {
 	bool has[MODES_READ];
 	uint64_t slim_macs; /* of the network without its dead channels; 0: none are dead */
 };
-enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, MODES, PREPARE, NORMALIZE };
-static const char *const keys[] = {"model", "classes", "input", "was", "draw", "spec", "modes", "prepare", "normalize"};
+enum { MODEL, CLASSES, INPUT, WAS, DRAW, SPEC, MODES, PREPARE, NORMALIZE, NETWORK };
+static const char *const keys[] = {"model", "classes", "input",   "was",       "draw",
+                                   "spec",  "modes",   "prepare", "normalize", "network"};
 
 /* ---- recognising the file ------------------------------------------------------------------------------------ */
 
@@ -116,7 +117,7 @@ static enum wasd_status make_graph(struct import *m, const struct wasd_import *h
 {
 	const cJSON *name, *spec_model = wasd_json_get(m->meta[SPEC], "model");
 	struct wasd_shape in;
-	const cJSON *stored = m->meta[MODEL] ? m->meta[MODEL] : spec_model;
+	const cJSON *stored = m->meta[MODEL] ? m->meta[MODEL] : m->own && m->meta[NETWORK] ? m->meta[NETWORK] : spec_model;
 	if (how->model && !(m->asked = cJSON_Duplicate(how->model, true)))
 		return wasd_fail(err, WASD_ENOMEM, "import");
 	if (m->asked && wasd_network_complete(m->asked, stored, err))

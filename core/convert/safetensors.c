@@ -97,7 +97,7 @@ static bool put_metadata(struct wasd_st_writer *w, const struct checkpoint *c, c
 static bool put_all_modes(struct wasd_st_writer *w, const struct checkpoint *c)
 {
 	cJSON *modes = cJSON_CreateArray(), *none = cJSON_CreateNull();
-	struct content of = {wasd_json_get(c->spec, "model"), modes, c->was, none, c->spec};
+	struct content of = {checkpoint_network(c), modes, c->was, none, c->spec};
 	const cJSON *entry;
 	struct mode m;
 	bool ok = modes && none;

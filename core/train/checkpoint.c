@@ -70,6 +70,14 @@ static enum wasd_status read_prepare(struct checkpoint *c, struct wasd_err *err)
 	return s;
 }
 
+static enum wasd_status read_network(struct checkpoint *c, struct wasd_err *err)
+{
+	if (!wasd_st_meta(c->st, "network"))
+		return WASD_OK;
+	enum wasd_status s = metadata_json(c->st, "network", &c->network, err);
+	return s ? s : kind_of("network", cJSON_IsObject(c->network), "an object", err);
+}
+
 static enum wasd_status read_pixels(struct checkpoint *c, struct wasd_err *err)
 {
 	cJSON *j = NULL;
@@ -197,7 +205,7 @@ static enum wasd_status read_metadata(struct checkpoint *c, struct wasd_err *err
 	    (s = metadata_json(c->st, "progress", &c->progress, err)) ||
 	    (s = metadata_json(c->st, "fingerprint", &c->fingerprint, err)) ||
 	    (s = metadata_json(c->st, "classes", &c->class_names, err)) || (s = read_input(c, err)) ||
-	    (s = read_prepare(c, err)) || (s = read_pixels(c, err)) ||
+	    (s = read_prepare(c, err)) || (s = read_pixels(c, err)) || (s = read_network(c, err)) ||
 	    (s = kind_of("spec", cJSON_IsObject(c->spec), "an object", err)) ||
 	    (s = kind_of("was", cJSON_IsObject(c->was) || cJSON_IsFalse(c->was), "an object or false", err)) ||
 	    (s = kind_of("progress", cJSON_IsObject(c->progress), "an object", err)))
@@ -227,6 +235,7 @@ enum wasd_status checkpoint_open(const void *bytes, size_t len, struct checkpoin
 void checkpoint_done(struct checkpoint *c)
 {
 	cJSON_Delete(c->spec);
+	cJSON_Delete(c->network);
 	cJSON_Delete(c->was);
 	cJSON_Delete(c->modes);
 	cJSON_Delete(c->progress);
@@ -234,6 +243,11 @@ void checkpoint_done(struct checkpoint *c)
 	cJSON_Delete(c->class_names);
 	wasd_st_close(c->st);
 	*c = (struct checkpoint){0};
+}
+
+const cJSON *checkpoint_network(const struct checkpoint *c)
+{
+	return c->network ? c->network : wasd_json_get(c->spec, "model");
 }
 
 enum wasd_status checkpoint_graph(const struct checkpoint *c, struct wasd_graph **g, struct wasd_err *err)
@@ -244,7 +258,7 @@ enum wasd_status checkpoint_graph(const struct checkpoint *c, struct wasd_graph 
 	if (!name || strcmp(name, c->arch))
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: of a %.60s, its spec says %.60s", c->arch,
 		                    name ? name : "nothing");
-	enum wasd_status s = wasd_network_build(model, c->input, c->classes, g, &e);
+	enum wasd_status s = wasd_network_build(checkpoint_network(c), c->input, c->classes, g, &e);
 	if (s == WASD_EINVAL || s == WASD_ENOTFOUND || s == WASD_ETOOBIG)
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "checkpoint: %s", e.msg);
 	if (s && err)
@@ -560,7 +574,8 @@ static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_sourc
 	bool ok = input && names && add_json(w, "input", input) && add_json(w, "classes", names) &&
 	          add_json(w, "spec", s->spec) && add_json(w, "was", s->was) && add_json(w, "modes", s->modes) &&
 	          add_json(w, "progress", s->progress) && add_json(w, "fingerprint", s->fingerprint) &&
-	          add_prepare(w, s->prepare) && add_pixels(w, s->pixels, in.c);
+	          (!s->network || add_json(w, "network", s->network)) && add_prepare(w, s->prepare) &&
+	          add_pixels(w, s->pixels, in.c);
 	cJSON_Delete(input);
 	cJSON_Delete(names);
 	return ok;

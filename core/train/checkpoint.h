@@ -22,7 +22,8 @@ struct checkpoint {
 	struct wasd_st *st;
 	const char *arch, *dataset_digest;          /* borrowed from st */
 	cJSON *spec, *was, *progress, *fingerprint; /* was: object or false */
-	cJSON *modes;                               /* entries for mode_read, all of them readable */
+	cJSON *network; /* the network of a run that made it smaller, as a spec's "model"; NULL: that of the spec */
+	cJSON *modes;   /* entries for mode_read, all of them readable */
 	cJSON *class_names;
 	struct wasd_shape input;
 	struct wasd_prepare prepare; /* how the training images were prepared; zeros if the file has no record */
@@ -36,7 +37,9 @@ enum wasd_status checkpoint_read_modes(const struct wasd_st *st, cJSON **list, s
 /* Finds a mode by name; its recipe lives as long as c. The message of WASD_ENOTFOUND lists the modes of the file. */
 enum wasd_status checkpoint_mode(const struct checkpoint *c, const char *name, struct mode *out, struct wasd_err *err);
 
-/* Builds the network that the file names. The caller owns *g. */
+/* The network of the weights, as a spec's "model". Borrowed from c. */
+const cJSON *checkpoint_network(const struct checkpoint *c);
+/* Builds it. The caller owns *g. */
 enum wasd_status checkpoint_graph(const struct checkpoint *c, struct wasd_graph **g, struct wasd_err *err);
 /* Checks that this graph knows the name of every tensor: a parameter, a statistic of some set, or state of the
  * optimizer, a strategy or a generator. */
@@ -79,6 +82,7 @@ struct checkpoint_source {
 		size_t n;
 	} words[CHECKPOINT_WORDS]; /* "rng.was", ...; ends at a NULL name */
 	const char *arch, *dataset_digest;
+	const cJSON *network; /* as in struct checkpoint */
 	const char *const *class_names;
 	const cJSON *spec, *was, *progress, *fingerprint;
 	const struct wasd_prepare *prepare; /* not written if the data have no record of it */

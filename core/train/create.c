@@ -88,14 +88,20 @@ static enum wasd_status create_modes(struct wasd_trainer *t, struct wasd_err *er
 	return ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
-static enum wasd_status create_weights(struct wasd_trainer *t, struct wasd_err *err)
+static enum wasd_status create_chain(struct wasd_trainer *t, struct wasd_err *err)
 {
 	struct chain_spec spec = {.was = t->spec.was,
 	                          .weights = t->spec.weights,
 	                          .seed = t->spec.seed,
 	                          .epochs = t->spec.epochs};
 	enum wasd_status s = wasd_network_was(t->spec.model, &spec.paper, err);
-	if (s || (s = chain_create(t->graph, &spec, &t->weights, err)))
+	return s ? s : chain_create(t->graph, &spec, &t->weights, err);
+}
+
+static enum wasd_status create_weights(struct wasd_trainer *t, struct wasd_err *err)
+{
+	enum wasd_status s = create_chain(t, err);
+	if (s)
 		return s;
 	t->was_json = chain_draw_json(t->weights);
 	return t->was_json ? create_modes(t, err) : wasd_fail(err, WASD_ENOMEM, "trainer");
@@ -142,6 +148,19 @@ static enum wasd_status list_blocks(struct wasd_trainer *t, struct wasd_err *err
 	return t->blocks ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
+/* Model, plan and optimizer of the graph. */
+static enum wasd_status create_blocks(struct wasd_trainer *t, const struct wasd_exec_opts *train, struct wasd_err *err)
+{
+	enum wasd_status s;
+	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) ||
+	    (s = chain_attach(t->weights, t->model, err)) || (s = wasd_exec_create(t->model, train, &t->exec, err)) ||
+	    (s = train_search_begin(t, err)) ||
+	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
+	    (s = spare_decay(t, err)))
+		return s;
+	return list_blocks(t, err);
+}
+
 static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
 	struct wasd_exec_opts train = {.batch = t->spec.batch,
@@ -150,13 +169,9 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 	                               .unmeasured = o->unmeasured,
 	                               .planned = o->planned,
 	                               .ctx = o->ctx};
-	enum wasd_status s;
 	train_search_plan(t, &train);
-	if ((s = wasd_model_create(t->graph, t->spec.seed, &t->model, err)) ||
-	    (s = chain_attach(t->weights, t->model, err)) || (s = wasd_exec_create(t->model, &train, &t->exec, err)) ||
-	    (s = train_search_begin(t, err)) ||
-	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
-	    (s = spare_decay(t, err)) || (s = list_blocks(t, err)))
+	enum wasd_status s = create_blocks(t, &train, err);
+	if (s)
 		return s;
 	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch,
 	                                  .precision = t->spec.precision,
@@ -353,7 +368,7 @@ static void add(cJSON *j, const char *key, cJSON *item)
 		cJSON_Delete(item);
 }
 
-static cJSON *make_info(const struct wasd_trainer *t)
+cJSON *trainer_make_info(const struct wasd_trainer *t)
 {
 	struct wasd_shape in = wasd_graph_input_shape(t->graph);
 	cJSON *j = cJSON_CreateObject();
@@ -439,7 +454,7 @@ enum wasd_status wasd_trainer_create(const struct wasd_train_opts *o, struct was
 		s = snapshot_start_from(t, o->init, o->init_len, err);
 	if (s)
 		goto fail;
-	t->info = make_info(t);
+	t->info = trainer_make_info(t);
 	if (!t->info) {
 		s = wasd_fail(err, WASD_ENOMEM, "trainer");
 		goto fail;
@@ -454,6 +469,65 @@ fail:
 	return s;
 }
 
+/* ---- another network ------------------------------------------------------------------------------------ */
+
+/* The parts of t move to *n. */
+static void net_take(struct wasd_trainer *t, struct trainer_net *n)
+{
+	*n = (struct trainer_net){t->graph, t->model, t->exec, t->weights, t->blocks, t->optim, t->network};
+	t->graph = NULL;
+	t->model = NULL;
+	t->exec = NULL;
+	t->weights = NULL;
+	t->blocks = NULL;
+	t->optim = NULL;
+	t->network = NULL;
+}
+
+static void net_put(struct wasd_trainer *t, const struct trainer_net *n)
+{
+	t->graph = n->graph;
+	t->model = n->model;
+	t->exec = n->exec;
+	t->weights = n->weights;
+	t->blocks = n->blocks;
+	t->optim = n->optim;
+	t->network = n->network;
+}
+
+void trainer_net_done(struct trainer_net *n)
+{
+	wasd_optim_destroy(n->optim);
+	wasd_exec_destroy(n->exec);
+	wasd_model_destroy(n->model);
+	chain_destroy(n->weights);
+	wasd_graph_destroy(n->graph);
+	wasd_free(n->blocks);
+	cJSON_Delete(n->network);
+}
+
+enum wasd_status trainer_reshape(struct wasd_trainer *t, const cJSON *network, struct trainer_net *old,
+                                 struct wasd_err *err)
+{
+	struct trainer_net now, failed;
+	struct wasd_exec_opts train = t->eval;
+	train.training = true;
+	net_take(t, &now);
+	t->network = cJSON_Duplicate(network, true);
+	enum wasd_status s = t->network ? wasd_network_build(network, wasd_dataset_shape(t->data),
+	                                                     wasd_dataset_classes(t->data), &t->graph, err) :
+	                                  wasd_fail(err, WASD_ENOMEM, "trainer");
+	if (s || (s = create_chain(t, err)) || (s = create_blocks(t, &train, err)) ||
+	    (s = chain_begin(t->weights, t->spec.optimizer, trainer_run_at(t, trainer_step(t)), err))) {
+		net_take(t, &failed);
+		trainer_net_done(&failed);
+		net_put(t, &now);
+		return s;
+	}
+	*old = now;
+	return WASD_OK;
+}
+
 void wasd_trainer_destroy(struct wasd_trainer *t)
 {
 	if (!t)
@@ -462,18 +536,15 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	wasd_loader_destroy(t->calib);
 	wasd_loader_destroy(t->val);
 	wasd_loader_destroy(t->test);
-	wasd_optim_destroy(t->optim);
 	train_search_destroy(t);
-	wasd_exec_destroy(t->exec);
-	wasd_model_destroy(t->model);
-	chain_destroy(t->weights);
-	wasd_graph_destroy(t->graph);
+	struct trainer_net net;
+	net_take(t, &net);
+	trainer_net_done(&net);
 	cJSON_Delete(t->was_json);
 	for (int i = 0; i < t->n_modes; i++)
 		cJSON_Delete(t->mode[i].recipe_json);
 	cJSON_Delete(t->info);
 	cJSON_Delete(t->fingerprint);
-	wasd_free(t->blocks);
 	wasd_free(t->subset);
 	wasd_holdout_done(&t->holdout);
 	wasd_free(t->answered);

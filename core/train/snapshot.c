@@ -129,6 +129,7 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 		.stats = stats,
 		.words = {{drawing, rng, 4}, {"rng.dropout", t->rng_dropout.s, 4}},
 		.arch = t->spec.arch,
+		.network = t->network,
 		.dataset_digest = wasd_dataset_digest(t->data),
 		.class_names = t->class_names,
 		.spec = t->spec_json,
@@ -275,11 +276,28 @@ int wasd_train_threads(const void *checkpoint, size_t len)
 	return n >= 1 && n <= WASD_THREADS_MAX ? (int)n : 0;
 }
 
+/* The run had made its network smaller. */
+static enum wasd_status resume_network(struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
+{
+	struct trainer_net old;
+	struct wasd_err why = {0};
+	if (!chain_ever_cuts(t->weights))
+		return wasd_fail_at(err, WASD_ECORRUPT, "network",
+		                    "checkpoint of a smaller network, but the job does not make its network smaller");
+	enum wasd_status s = trainer_reshape(t, c->network, &old, &why);
+	if (s)
+		return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_ECORRUPT, "network",
+		                    "checkpoint: the smaller network: %.180s", why.msg);
+	trainer_net_done(&old);
+	return WASD_OK;
+}
+
 enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size_t len, struct wasd_err *err)
 {
 	struct checkpoint c = {0};
 	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
-	if (s || (s = check_identity(t, &c, err)) || (s = checkpoint_check_names(&c, t->graph, err)) ||
+	if (s || (s = check_identity(t, &c, err)) || (c.network && (s = resume_network(t, &c, err))) ||
+	    (s = checkpoint_check_names(&c, t->graph, err)) ||
 	    (s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err)) ||
 	    (s = resume_stats(t, &c, err)))
 		goto end;
@@ -309,6 +327,12 @@ enum wasd_status snapshot_start_from(struct wasd_trainer *t, const void *bytes, 
 	if (!s && strcmp(c.arch, t->spec.arch))
 		s = wasd_fail_at(err, WASD_EINVAL, "/init_from", "the weights are of a %.40s, the job trains a %s", c.arch,
 		                 t->spec.arch);
+	if (!s && c.network)
+		s = wasd_fail_at(
+			err, WASD_EINVAL, "/init_from",
+			"the weights are of a %.40s that became smaller while it trained: export them and import that, to "
+			"start a job with the smaller network",
+			c.arch);
 	if (!s)
 		s = checkpoint_check_names(&c, t->graph, err);
 	if (!s)

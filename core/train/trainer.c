@@ -25,6 +25,8 @@
  *   - A step allocates nothing. The forward pass never changes master weights; only the optimizer does.
  *   - What a strategy of the weights does between two steps depends on the step alone (weights/strategy.h). It does so
  *     before the step, so a checkpoint has the weights from before it.
+ *   - Before an epoch the network may lose its dead channels (surgery.c). Checkpoints between the epochs have the
+ *     network from before it, and a run that resumes from one does it again; later ones name the smaller network.
  *   - The recorded DOM draw is made once, from stream "dom" of the seed, and is stored in every checkpoint.
  *
  * All transitions are in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in
@@ -327,6 +329,15 @@ static enum wasd_status stop(struct wasd_trainer *t, struct wasd_err *err)
 	return save(t, "cancel", err);
 }
 
+/* The event of the step that comes next may be the last one. */
+static enum wasd_status cut_if_asked(struct wasd_trainer *t, struct wasd_err *err)
+{
+	if (!chain_ever_cuts(t->weights))
+		return WASD_OK;
+	chain_event(t->weights, trainer_run_at(t, trainer_step(t)));
+	return chain_cuts(t->weights, trainer_run_at(t, trainer_step(t))) ? trainer_cut(t, err) : WASD_OK;
+}
+
 /* TRAINING -> CALIBRATING | STOPPED */
 static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err)
 {
@@ -335,6 +346,9 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 	t->epoch_us = begin;
 	t->train_us = 0;
 	t->trained = 0;
+	enum wasd_status cut = t->next ? WASD_OK : cut_if_asked(t, err);
+	if (cut)
+		return cut;
 	wasd_exec_times(t->exec, ns, true);
 	while (t->next < t->batches) {
 		if (should_stop(t))

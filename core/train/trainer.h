@@ -48,11 +48,12 @@ struct wasd_trainer {
 	struct wasd_graph *graph;
 	struct wasd_model *model;
 	struct wasd_exec *exec;
-	struct wasd_exec_opts eval;   /* the evaluation plan is made anew each time, since the weights have changed */
-	size_t eval_bytes;            /* memory of an evaluation */
-	struct weight_chain *weights; /* forms the weights of each pass */
-	struct weight_run run;        /* what its strategies see between two steps */
-	struct weight_block *blocks;  /* the optimizer's state; ends at a NULL name */
+	cJSON *network;             /* of graph, as a spec's "model", once the run has made it smaller; NULL: the spec's */
+	struct wasd_exec_opts eval; /* the evaluation plan is made anew each time, since the weights have changed */
+	size_t eval_bytes;          /* memory of an evaluation */
+	struct weight_chain *weights;            /* forms the weights of each pass */
+	struct weight_run run;                   /* what its strategies see between two steps */
+	struct weight_block *blocks;             /* the optimizer's state; ends at a NULL name */
 	struct trainer_mode mode[TRAINER_MODES]; /* AOM first, then DOM if a strategy draws */
 	int n_modes;
 	cJSON *was_json; /* the drawing strategy's object, or false */
@@ -162,6 +163,27 @@ void train_search_say_time(const struct wasd_trainer *t, uint64_t begun);
 /* Fails the run with WASD_ENUMERIC and a message that suggests a remedy. what: the loss, parameter or statistics
  * that became NaN or infinite. */
 enum wasd_status trainer_diverged(const struct wasd_trainer *t, const char *what, struct wasd_err *err);
+
+/* What depends on the network's shape: create.c. */
+struct trainer_net {
+	struct wasd_graph *graph;
+	struct wasd_model *model;
+	struct wasd_exec *exec;
+	struct weight_chain *weights;
+	struct weight_block *blocks;
+	struct wasd_optim *optim;
+	cJSON *network;
+};
+/* Puts another network, with its first weights and a strategy that has not acted yet, in the place of the trainer's.
+ * The position stays. network: a spec's "model" for the same images and classes. *old: what it replaces, for
+ * trainer_net_done. The trainer is unchanged after a failure. Only for runs whose strategy cuts: none draws. */
+enum wasd_status trainer_reshape(struct wasd_trainer *t, const cJSON *network, struct trainer_net *old,
+                                 struct wasd_err *err);
+void trainer_net_done(struct trainer_net *n);
+/* The facts that come with every checkpoint. NULL: no memory. */
+cJSON *trainer_make_info(const struct wasd_trainer *t);
+/* surgery.c: the trainer goes on without the channels that are dead, with the same logits. */
+enum wasd_status trainer_cut(struct wasd_trainer *t, struct wasd_err *err);
 
 /* Makes everything that follows from spec and dataset alone: small, and without measurements. */
 enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err);

@@ -200,6 +200,22 @@ static enum wasd_status add_all(struct weight_chain *c, const struct chain_spec 
 	return s;
 }
 
+static const char *cuts_at(const struct part *p)
+{
+	return p->by->cuts_at ? p->by->cuts_at(p->self) : NULL;
+}
+
+static enum wasd_status check_cuts(const struct weight_chain *c, struct wasd_err *err)
+{
+	for (int i = 0; i < c->n && c->n > 1; i++)
+		if (cuts_at(&c->part[i]))
+			return wasd_fail_at(
+				err, WASD_EINVAL, cuts_at(&c->part[i]),
+				"%s: %s makes the network smaller while it trains, so no other strategy may be in the list",
+				cuts_at(&c->part[i]), c->part[i].by->name);
+	return WASD_OK;
+}
+
 enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spec *spec, struct weight_chain **out,
                               struct wasd_err *err)
 {
@@ -208,7 +224,7 @@ enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spe
 		return wasd_fail(err, WASD_ENOMEM, "weights");
 	c->graph = g;
 	enum wasd_status s = add_all(c, spec, err);
-	if (s) {
+	if (s || (s = check_cuts(c, err))) {
 		chain_destroy(c);
 		return s;
 	}
@@ -377,6 +393,22 @@ void chain_at_epoch(struct weight_chain *c, const struct weight_run *now)
 	for (int i = 0; i < c->n; i++)
 		if (c->part[i].by->at_epoch)
 			c->part[i].by->at_epoch(c->part[i].self, now);
+}
+
+bool chain_cuts(const struct weight_chain *c, const struct weight_run *now)
+{
+	for (int i = 0; i < c->n; i++)
+		if (cuts_at(&c->part[i]) && c->part[i].by->cuts(c->part[i].self, now))
+			return true;
+	return false;
+}
+
+bool chain_ever_cuts(const struct weight_chain *c)
+{
+	for (int i = 0; i < c->n; i++)
+		if (cuts_at(&c->part[i]))
+			return true;
+	return false;
 }
 
 struct weight_pace chain_pace(const struct weight_chain *c, const struct weight_run *now)

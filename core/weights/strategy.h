@@ -183,6 +183,12 @@ struct weight_strategy {
 	void (*at_epoch)(void *self, const struct weight_run *r);
 	/* The place of the step that comes next. */
 	void (*pace)(const void *self, const struct weight_run *r, struct weight_pace *pace);
+	/* Asked before an epoch, after the event of its first step: is the network now to lose the channels that are dead
+	 * (graph/alive.h)? The trainer then goes on with the smaller network and with a strategy created anew for it, whose
+	 * begin sees a step above 0, and which must have nothing left to do; its event is called for that step once more.
+	 * No other strategy may stand in the list of one that ever answers true (cuts_at). */
+	bool (*cuts)(const void *self, const struct weight_run *r);
+	const char *(*cuts_at)(const void *self); /* the JSON pointer of the member that asks for it; NULL: never cuts */
 	/* Called after the state has been loaded from a checkpoint. WASD_ECORRUPT: it cannot be a state of this run. */
 	enum wasd_status (*resumed)(void *self, const real *master, struct wasd_err *err);
 

@@ -23,9 +23,10 @@
 #include <math.h>
 #include <string.h>
 
-enum { SPARSITY, BEGIN, END, EVERY, SCHEDULE, GRANULARITY, CRITERION, SCOPE, ROUND_TO };
+enum { SPARSITY, BEGIN, END, EVERY, SCHEDULE, GRANULARITY, CRITERION, SCOPE, ROUND_TO, REMOVE };
 enum granularity { FILTER, CHANNEL, UNIT, TAP };
 enum criterion { MAGNITUDE, RANDOM };
+enum remove { SERVE, TRAIN };
 
 static const char *const what[] = {"filters", "input channels", "units", "taps"};
 
@@ -53,6 +54,9 @@ struct structured {
 	enum granularity granularity;
 	enum criterion criterion;
 	enum prune_scope scope;
+	enum remove remove;
+	char remove_at[FIELDS_POINTER];
+	bool over;     /* the ramp: the network has lost what was dead */
 	real round_to; /* a number of the state: another processor has another default */
 	uint64_t seed;
 	struct member *member;
@@ -298,6 +302,11 @@ static enum wasd_status read(struct structured *s, const struct weight_setup *se
 	s->granularity = (enum granularity)o[GRANULARITY];
 	s->criterion = (enum criterion)o[CRITERION];
 	s->scope = (enum prune_scope)o[SCOPE];
+	s->remove = (enum remove)o[REMOVE];
+	fields_pointer(s->remove_at, setup->at, "remove");
+	if (s->remove == TRAIN && s->granularity == TAP)
+		return wasd_fail_at(err, WASD_EINVAL, s->remove_at, "%s: without taps no channel is dead that could be removed",
+		                    s->remove_at);
 	s->when = (struct prune_schedule){.begin = isnan(o[BEGIN]) ? 0 : o[BEGIN],
 	                                  .end = isnan(o[END]) ? 0.75 * setup->epochs : o[END],
 	                                  .every = (uint64_t)o[EVERY],
@@ -430,19 +439,23 @@ static size_t keep_count(const struct structured *s, size_t n, size_t keep)
 
 static enum wasd_status begin(void *self, const struct weight_run *r, struct wasd_err *err)
 {
-	const struct structured *s = self;
-	size_t keep = 0;
+	struct structured *s = self;
 	(void)err;
+	s->over = r->step > 0;
+	return WASD_OK;
+}
+
+static void say_groups(const struct structured *s, const struct weight_run *r)
+{
+	size_t keep = 0;
 	for (int l = 0; l < s->pool.n_layers; l++)
 		keep += keep_count(s, s->pool.layer[l].n, 1);
-	if (s->when.final > 0)
-		weight_say(r, keep < s->pool.n ? "info" : "warn",
-		           "structured: of %zu %s in %d groups of layers %zu may die; each group keeps a multiple of %d",
-		           s->pool.n, what[s->granularity], s->pool.n_layers, s->pool.n - keep, (int)s->round_to);
-	if (s->bound && s->when.final > 0)
+	weight_say(r, keep < s->pool.n ? "info" : "warn",
+	           "structured: of %zu %s in %d groups of layers %zu may die; each group keeps a multiple of %d, or all",
+	           s->pool.n, what[s->granularity], s->pool.n_layers, s->pool.n - keep, (int)s->round_to);
+	if (s->bound)
 		weight_say(r, "info", "structured: %zu channels stay: layers that share them are not among those it prunes",
 		           s->bound);
-	return WASD_OK;
 }
 
 static bool state(void *self, int i, struct weight_state *out)
@@ -610,8 +623,10 @@ static void count_macs(struct structured *s, const real *master)
 static bool event(void *self, const struct weight_run *r)
 {
 	struct structured *s = self;
-	if (s->when.final == 0 || !prune_is_event(&s->when, r->step, r->batches))
+	if (s->when.final == 0 || s->over || !prune_is_event(&s->when, r->step, r->batches))
 		return false;
+	if (r->step == prune_step_of(s->when.begin, r->batches))
+		say_groups(s, r);
 	set_keys(s, r);
 	double p = prune_progress(&s->when, r->step, r->batches);
 	size_t died = kill_groups(s, structured_sparsity(s->curve, s->when.final, p));
@@ -660,9 +675,23 @@ static bool applies(const struct wasd_graph *g, wasd_node n)
 	return wasd_graph_node_info(g, n).groups < 2;
 }
 
+/* Once, when the ramp is over: the smaller network has no dead groups. */
+static bool cuts(const void *self, const struct weight_run *r)
+{
+	const struct structured *s = self;
+	return s->remove == TRAIN && s->pool.living < s->pool.n && r->step >= prune_step_of(s->when.end, r->batches);
+}
+
+static const char *cuts_at(const void *self)
+{
+	const struct structured *s = self;
+	return s->remove == TRAIN ? s->remove_at : NULL;
+}
+
 static const char *const curves[] = {"one_cycle", "cubic", "iterative", "one_shot", NULL};
 static const char *const granularities[] = {"filter", "channel", "unit", "tap", NULL};
 static const char *const criteria[] = {"magnitude", "random", NULL};
+static const char *const removes[] = {"serve", "train", NULL};
 
 static const struct wasd_field options[] = {
 	[SPARSITY] = {"sparsity", WASD_NUM, "0.5", 0, 1, .below_max = true,
@@ -684,6 +713,9 @@ static const struct wasd_field options[] = {
 	[ROUND_TO] = {"round_to", WASD_INT, "0", 0, 65536,
                   .summary =
                       "a layer keeps a multiple of this; 0: of the block that the backend computes in (16 or 8)"},
+	[REMOVE] = {"remove", WASD_CHOICE, "\"serve\"", .choices = removes,
+                .summary =
+                    "what is dead is cut out for serving alone, or training goes on without it once the ramp is over"},
 	LAYERS_OPTION,
 	{0},
 };
@@ -702,5 +734,7 @@ const struct weight_strategy weight_structured = {
 	.event = event,
 	.after_step = after_step,
 	.at_epoch = at_epoch,
+	.cuts = cuts,
+	.cuts_at = cuts_at,
 	.resumed = resumed,
 };

@@ -180,7 +180,7 @@ static void read_surface(struct onnx_run *r, struct pb p, char out[80])
 			}
 	}
 	char text[80];
-	snprintf(text, sizeof text, "%s:%.60s", name, out);
+	snprintf(text, sizeof text, "%.18s:%.60s", name, out);
 	strcpy(out, text);
 }
 

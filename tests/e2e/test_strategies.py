@@ -86,6 +86,24 @@ with Daemon() as d:
         rows = json.loads(wasd("describe", plain, "--json", *url))["layers"]
         equal([(l["alive"] + l["zeros"], l["masks"]) for l in rows], [(math.prod(l["shape"]), []) for l in rows])
 
+    with case("a job whose network becomes smaller: log, curves, layers, answers and files are of the smaller one"):
+        structured = {"type": "structured", "end": 1, "every": 2, "round_to": 1, "remove": "train"}
+        small = d.wait_job(d.submit(**dict(PRUNED, weights=[structured]))["id"])
+        check("the network lost" in c.get(f"/v1/jobs/{small['id']}/logs?tail=200").body.decode(), "the log tells the surgery")
+        curves = d.series(small["id"])
+        equal([curves["structured_alive"][1] < 1, curves["structured_alive"][2], curves["structured_macs"][3]], [True, 1, 1], curves["structured_alive"])
+        kept = max(c.get(f"/v1/jobs/{small['id']}/checkpoints").json["items"], key=lambda k: k["epoch"])
+        layers = c.get(f"/v1/checkpoints/{kept['id']}/layers").json
+        equal([(l["name"], l["shape"][:2]) for l in layers["layers"]], [("conv1", [3, 3]), ("conv2", [8, 3]), ("f1", [60, 200]), ("f2", [42, 60]), ("f3", [10, 42])])
+        meta, tensors = safetensors(c.get(f"/v1/checkpoints/{kept['id']}/file").body)
+        equal(tensors["f2.weight"][1], [42, 60])
+        equal(json.loads(meta["model"])["name"], "lenet-slim")
+        c.get(f"/v1/checkpoints/{kept['id']}/file?format=onnx")
+        d.deploy("small", small["id"])
+        check(c.post("/v1/deployments/small/classify", png(32, 32, lambda x, y: (x, y, 0)), headers={"Content-Type": "image/png"}).json, "it answers")
+        answer = c.post("/v1/jobs", dict(PRUNED, weights=[structured, {"type": "magnitude"}]), want=422).json
+        equal([e["pointer"] for e in answer["errors"]], ["/weights/0/remove"], answer)
+
     with case("the form has every strategy with its options, and shows a refusal at the option"), Browser() as b:
         b.open(f"http://127.0.0.1:{d.port}/")
         b.wait("[...document.querySelectorAll('button')].find((n) => n.textContent === 'New job' && !n.disabled)?.click(); return document.querySelector('#job-dialog').open", "the form")

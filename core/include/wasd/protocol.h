@@ -25,6 +25,8 @@
  * (canonical job spec), "arch","classes","input" (JSON), "modes" (JSON: a list of
  * {"name","kind","recipe","statistics": the prefix, "measured","macs","val_acc"}; AOM's prefix is empty, DOM's is
  * "dom."), "was", "prepare" (JSON: fit, background, orientation of the training images; absent if not recorded),
+ * "network" (JSON: a spec's "model", the network of the tensors if the run has made it smaller than the spec's; absent
+ * otherwise),
  * "progress" (JSON: epoch, step, next batch, best so far, early-stop counters, lr schedule position),
  * "fingerprint", "dataset_digest".
  *
