@@ -382,6 +382,14 @@ static void add_metric(struct wasd_trainer *t, const char *name, double value)
 	t->metric[t->n_metrics++] = (struct wasd_metric){name, value};
 }
 
+static bool has_metric(const struct wasd_trainer *t, const char *name)
+{
+	bool has = false;
+	for (int i = 0; i < t->n_metrics; i++)
+		has |= !strcmp(t->metric[i].name, name);
+	return has;
+}
+
 static bool is_better(double v, double than, bool max)
 {
 	return !isnan(v) && (isnan(than) || (max ? v > than : v < than));
@@ -458,7 +466,8 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 	chain_at_epoch(t->weights, trainer_run_at(t, trainer_step(t)));
 	for (int i = 0;
 	     t->n_metrics < WASD_METRICS_MAX - METRICS_OWN && chain_metric(t->weights, i, t->epoch, &name, &value); i++)
-		add_metric(t, name, value);
+		if (!has_metric(t, name)) /* of two strategies that prune, the first */
+			add_metric(t, name, value);
 	bool due = is_due(t, t->spec.eval_every) || is_due(t, t->spec.checkpoint_every) || improves(t) || ends(t) ||
 	           pauses(t);
 	for (int i = 0; trainer_measures(t) && due && !s && i < t->n_modes; i++)

@@ -103,6 +103,8 @@ with Daemon() as d:
         check(c.post("/v1/deployments/small/classify", png(32, 32, lambda x, y: (x, y, 0)), headers={"Content-Type": "image/png"}).json, "it answers")
         answer = c.post("/v1/jobs", dict(PRUNED, weights=[structured, {"type": "magnitude"}]), want=422).json
         equal([e["pointer"] for e in answer["errors"]], ["/weights/0/remove"], answer)
+        both = d.wait_job(d.submit(**dict(PRUNED, weights=[dict(structured, remove="serve"), {"type": "magnitude", "end": 2}]))["id"])
+        check("prune_shed" in d.series(both["id"]), "two strategies with metrics of the same names")
 
     with case("the form has every strategy with its options, and shows a refusal at the option"), Browser() as b:
         b.open(f"http://127.0.0.1:{d.port}/")
