@@ -25,7 +25,7 @@ function facts(job) {
     ['Classes', job.data?.classes?.join(', ')],
     ['Training images', isNumber(limit) && (limit < 1 ? `${percent(limit)} of the set` : `at most ${limit}`)],
     ['Weights', strategies(job) ?? (job.was ? `WAS: ${(job.was.transforms ?? []).map(transform).join(' or ') || 'on'}` : 'plain')],
-    ['Optimizer', o.type && `${o.type}, rate ${o.lr}`],
+    ['Optimizer', o.type && `${o.type}${o.lr === undefined ? '' : `, rate ${o.lr}`}`],
     ['Batch', t.batch],
     ['Seed', t.seed],
     ['Submitted', job.created_at && when(job.created_at)],

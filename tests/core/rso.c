@@ -133,7 +133,7 @@ static void traces_on(const char *backend)
 	static const struct traced fc[] = {
 		{0.5, false, 3.403496788728437, -0.49995},  {-0.25, true, 3.0611243401110215, 0.25},
 		{0.75, true, 1.6453312475020614, 1.24995},  {0.1, true, 1.48661601981411, -0.149975},
-		{-0.6, false, 1.486626260138152, 0.249975}, {0.3, true, 1.3495151346560086, 0.449925},
+		{-0.6, false, 1.486626260138152, 0.249975}, {0.3, true, 1.3495151746560086, 0.449925},
 	};
 	static const real x[12] = {1, 2, 3, 3, 1, 0, 0, 1, 2, 2, 2, 1}, w0[6] = {-0.5, 0, 0.5, -0.25, 0.25, 0.75};
 	struct wasd_graph *g = begin(3, 1, 1);
@@ -686,6 +686,26 @@ static void says_what_it_does(void)
 	cJSON_Delete(j);
 }
 
+/* Every allocation of a run's creation fails once. */
+static void run_out_of_memory(void)
+{
+	cJSON *j = cJSON_Parse(RUN("", ",\"epochs\":1" RSO));
+	struct wasd_train_opts o = {.spec = j, .data = glyphs, .backend = "ref"};
+	struct wasd_trainer *t = NULL;
+	uint64_t n = 0;
+	while (!t && ++n < 5000) {
+		struct wasd_err err = {0};
+		wasd_mem_fail_at(n);
+		enum wasd_status s = wasd_trainer_create(&o, &t, &err);
+		wasd_mem_fail_at(0);
+		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %llu: %s: %s", (unsigned long long)n, wasd_status_name(s),
+		          err.msg);
+	}
+	CHECK_MSG(t && n > 20, "created after %llu", (unsigned long long)n);
+	wasd_trainer_destroy(t);
+	cJSON_Delete(j);
+}
+
 static void refuses(void)
 {
 	static const struct {
@@ -732,6 +752,7 @@ int main(void)
 	TEST_RUN(losses_that_are_not_finite);
 	TEST_RUN(costs_add_up);
 	TEST_RUN(out_of_memory);
+	TEST_RUN(run_out_of_memory);
 	TEST_RUN(refuses);
 	TEST_RUN(says_what_it_does);
 	TEST_RUN(resumes);

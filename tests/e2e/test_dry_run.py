@@ -53,6 +53,32 @@ def times(d):
         equal(estimate(d, bench="false", after=[job])["queue"]["reason"], "dependency")
 
 
+def search(d):
+    layers = [{"type": "conv", "out": 2, "stride": 4, "bias": False}, {"type": "batchnorm"}, {"type": "relu"}, {"type": "globalpool"}, {"type": "flatten"}, {"type": "linear", "out": "classes"}]
+    spec = {**JOB, "model": {"layers": layers, "init": "he"}, "was": False, "train": {"epochs": 2, "batch": 40, "optimizer": {"type": "rso"}}}
+
+    with case("dry run: an optimizer that searches has a step for every weight, and says what that costs"):
+        weights = 27 * 2 + 2 * 2 + 2 * 10 + 10
+        said = estimate(d, spec)
+        equal((said["params"], said["steps_per_epoch"], said["images"]["train"]), (weights, weights, 270))
+        check(f"{weights} steps of 40 images" in {w["code"]: w["message"] for w in said["warnings"]}["long_search"], said["warnings"])
+        t = said["time"]
+        check(abs(t["images_per_s"] * t["step_s"] - 40) < 1e-6, t)
+        equal(estimate(d, {**spec, "train": {**spec["train"], "optimizer": {"type": "rso", "weights_per_batch": 8}}}, "false")["steps_per_epoch"], 7 + 1 + 1 + 3 + 2)
+        wrong = d.client.post("/v1/jobs?dry_run=true", {**spec, "was": JOB["was"]}, want=422).json
+        equal(wrong["errors"][0]["pointer"], "/was")
+
+    with case("an optimizer that searches: two jobs give the same numbers, and the log says what they take"):
+        one, other = d.submit(**spec)["id"], d.submit(**spec)["id"]
+        d.wait_job(one)
+        d.wait_job(other)
+        same = [{k: v for k, v in d.series(j).items() if k in ("train_loss", "rso_flips", "val_loss_aom")} for j in (one, other)]
+        equal(same[0], same[1])
+        check(len(same[0]["rso_flips"]) == 2 and all(0 < v <= 1 for v in same[0]["rso_flips"].values()) and "lr" not in d.series(one), same[0])
+        log = d.client.get(f"/v1/jobs/{one}/logs", want=200).body.decode()
+        check("by the first 16 steps an epoch takes about" in log, log)
+
+
 def beside(d, losses):
     with case("dry run: beside a job that trains; the job's losses stay the same bits"):
         job = d.submit(**{**JOB, "train": {**JOB["train"], "epochs": 100000}})["id"]
@@ -81,5 +107,6 @@ with Daemon() as d:
     d.glyphs("glyphs", train=300, test=60)
     losses = d.series(sizes(d)["id"])["train_loss"]
     times(d)
+    search(d)
     beside(d, losses)
 sys.exit(finish())

@@ -79,12 +79,15 @@ def submission(d, b, eyes):
         b.run(FORM + "set('arch', 'resnet18')")
         b.wait("return document.querySelectorAll('#arch-layers tr.augmented').length === 16", "the augmented convolutions of ResNet-18")
         check("90 %" in b.run("return document.querySelector('#arch-layers p').textContent"), "their share")
+        for optimizer, off in (("rso", True), ("adamw", False)):
+            b.run(FORM + f"set('optimizer', '{optimizer}')")
+            equal(b.run("const f = document.querySelector('#job-form').elements; return [f.lr.disabled, f.schedule.disabled]"), [off, off], f"rate and schedule of {optimizer}")
         b.run(FORM + "set('arch', 'lenet'); for (const d of document.querySelectorAll('#job-form details:not([hidden])')) d.open = true;")
         b.run("""const f = document.querySelector('#job-form'), set = (n, v) => { n.value = v; n.dispatchEvent(new Event('input')); };
                  set(f.querySelector('[aria-label="weight of rotate"]'), 2); set(f.querySelector('[aria-label="rotate degrees"]'), 30);
                  set(f.querySelector('[aria-label="weight of resized_crop"]'), 0);
                  set(f.elements.was_layers, 'conv1 conv?'); set(f.elements.was_from, 0.5); set(f.elements.was_epochs, 2); set(f.elements.was_groups, 3);
-                 f.elements.normalize.value = 'set'; f.elements.class_weights.value = 'balanced';
+                 f.elements.normalize.value = 'set'; f.elements.init.value = 'he'; f.elements.class_weights.value = 'balanced';
                  for (const box of f.querySelectorAll('[name=augment]')) box.checked = ['flip', 'color_jitter'].includes(box.value)""")
         every = "for (const box of document.querySelectorAll('#strategies-rows [name^=strategy_]')) box.click()"
         b.run(every)                                  # with the options of all of them
@@ -96,6 +99,7 @@ def submission(d, b, eyes):
         equal([j["name"] for j in jobs], ["from-the-page"])
         equal(b.run("return location.hash"), "#" + jobs[0]["id"], "the address names it")
         made = d.client.get("/v1/jobs/" + jobs[0]["id"]).json
+        equal(made["model"]["init"], "he")
         equal((made["data"]["normalize"], made["train"]["class_weights"], sorted(a["type"] for a in made["train"]["augment"])), ("set", "balanced", ["color_jitter", "flip"]))
         equal(made["was"], {
             "transforms": [{"type": "translate", "x": 0.3, "y": 0.3, "weight": 1}, {"type": "rotate", "degrees": 30, "weight": 2}], "layers": ["conv1", "conv?"],
