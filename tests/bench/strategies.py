@@ -9,12 +9,13 @@ started again, also with more seeds:
   tests/bench/strategies.py --state arms --epochs 20                      # as long as the plan says
   tests/bench/strategies.py --state arms --only compander --seeds 1       # a part of it
   tests/bench/strategies.py --state arms --seconds 0                      # the table of what is there"""
-import argparse, array, hashlib, json, math, os, statistics, time
+import argparse, array, base64, hashlib, json, math, os, statistics, time
 
 from kept import Kept, add_arguments, jobs, quarter, register, say, work
-from lib import Skip, safetensors
+from lib import Skip, cifar_subset, safetensors
 
 WEIGHTS = {"F32": "f", "F64": "d"}
+GLYPHS = {"name": "glyphs-2000-1000", "synthetic": {"kind": "glyphs", "train": 2000, "test": 1000, "seed": 1}}
 
 
 def arguments():
@@ -28,6 +29,23 @@ def arguments():
     p.add_argument("--precision", default="bf16")
     p.add_argument("--nice", type=int, default=15, help="niceness of the training process")
     return p.parse_args()
+
+
+# ---- the networks ------------------------------------------------------------------------------------------------------------
+
+def narrow_vgg():
+    """VGG-16 with batch normalisation, a quarter of its width and one linear layer."""
+    layers = []
+    for out in (16, 16, 0, 32, 32, 0, 64, 64, 64, 0, 128, 128, 128, 0, 128, 128, 128, 0):
+        layers += [{"type": "conv", "out": out, "bias": False}, {"type": "batchnorm"}, {"type": "relu"}] if out else [{"type": "maxpool", "kernel": 2}]
+    return {"name": "vgg-quarter", "layers": layers + [{"type": "flatten"}, {"type": "linear", "out": "classes"}]}
+
+
+def small_net():
+    """About 900 weights, on images of half the side."""
+    conv = [{"type": "conv", "out": 8, "bias": False}, {"type": "batchnorm"}, {"type": "relu"}]
+    return {"name": "small", "init": "he", "layers": [{"type": "avgpool", "kernel": 2}, *conv, {"type": "maxpool", "kernel": 2}, *conv, {"type": "globalpool"}, {"type": "flatten"},
+                                                      {"type": "linear", "out": "classes", "bias": False}]}
 
 
 # ---- the arms ----------------------------------------------------------------------------------------------------------------
@@ -69,6 +87,39 @@ def alike(text, of, beside):
         a, b = r.overlap(of), r.overlap(beside)
         return a > b, f"{100 * a:.2f} % shared beside {100 * b:.2f} %"
     return {"text": text, "needs": [of, beside], "judge": judge, "seeds": 2}
+
+
+def within(text, of, number, low, high):
+    def judge(r):
+        got = r.mean(of, number)
+        return low <= got <= high, f"{100 * got:.1f} %"
+    return {"text": text, "needs": [of], "judge": judge, "number": number}
+
+
+def early(text, of, epoch, least):
+    def judge(r):
+        got = statistics.mean(x["curve"][epoch - 1]["train_acc"] for x in r.lines(of))
+        return got > least, f"{100 * got:.1f} %"
+    return {"text": text, "needs": [of], "judge": judge}
+
+
+def falling(text, of):
+    def judge(r):
+        first, last = (statistics.mean(x["curve"][i]["flips"] for x in r.lines(of)) for i in (0, -1))
+        return last < first, f"{first:.0f} in the first, {last:.0f} in the last"
+    return {"text": text, "needs": [of], "judge": judge}
+
+
+def sooner(text, of, beside):
+    """Expects `of` to be better when it had as many seconds of training as all of `beside` took, seed by seed."""
+    def judge(r):
+        pairs = []
+        for x, y in zip(r.lines(of), r.lines(beside)):
+            until = [p["acc"] for p in x["curve"] if p["acc"] is not None and p["seconds"] <= y["curve"][-1]["seconds"]]
+            pairs.append((until[-1] if until else 0, y["acc"]))
+        a, b = (100 * statistics.mean(p[i] for p in pairs) for i in (0, 1))
+        return a > b, f"{a:.1f} beside {b:.1f} %"
+    return {"text": text, "needs": [of, beside], "judge": judge}
 
 
 def arms(a):
@@ -122,6 +173,24 @@ def arms(a):
     arm("weightmom", "random 90 %, same span", magnitude(0.9, criterion="random", begin=part(0.2), end=part(0.8)),
         points("clearly worst (here: by over 2)", "random 90 %, same span", "weightmom 90 %, beta 0", high=-2), measure=["masks"])
 
+    # Half of the filters die in the first half of the run; the widths are multiples of 8.
+    structured = lambda **more: [{"type": "structured", "sparsity": 0.5, "granularity": "filter", "begin": 0, "end": part(0.5), "every": 10, "round_to": 8, **more}]
+    arm("structured", "VGG, plain", None, model=narrow_vgg())
+    arm("structured", "VGG, filters 50 %", structured(),
+        points("loss of 1 to 4", "VGG, filters 50 %", "VGG, plain", -4, -1),
+        within("multiply-adds 25 to 30 %", "VGG, filters 50 %", "macs", 0.25, 0.30),
+        within("time per image 35 to 60 %", "VGG, filters 50 %", "time", 0.35, 0.60), model=narrow_vgg(), measure=["slim"])
+    arm("structured", "VGG, random filters 50 %", structured(criterion="random"),
+        points("worse than by magnitude", "VGG, random filters 50 %", "VGG, filters 50 %", high=0), model=narrow_vgg())
+
+    for batch in (500, 50):
+        arm("rso", f"RSO, batch {batch}", None,
+            *([early("training accuracy above 60 % after cycle 3", "RSO, batch 500", 3, 0.6), falling("flips per cycle fall", "RSO, batch 500"),
+               points("better than batch 50", "RSO, batch 500", "RSO, batch 50", 0)] if batch == 500 else []),
+            model=small_net(), dataset=GLYPHS, train={"epochs": 10, "batch": batch, "optimizer": {"type": "rso"}, "schedule": {"type": "constant"}, "precision": "fp32"}, measure=["curve"], every=1)
+    arm("rso", "AdamW", None, sooner("better than RSO in the same time", "AdamW", "RSO, batch 500"), model=small_net(), dataset=GLYPHS,
+        train={"epochs": 200, "batch": 50, "optimizer": {"type": "adamw", "lr": 0.003}, "precision": "fp32"}, measure=["curve"], every=5)
+
     arm("compander", "compander", [{"type": "compander", "unit": "std"}],
         layers_below("largest weight / rms below plain in most layers", "compander", "plain", 0),
         layers_below("share of weights below 0.1 rms lower than plain in most layers", "compander", "plain", 1),
@@ -133,7 +202,8 @@ def arms(a):
 def spec_of(arm, seed, a, dataset):
     train = {"epochs": a.epochs, "batch": 64, "seed": seed, "precision": a.precision, "optimizer": {"type": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
              "schedule": {"type": "cosine"}, **arm.get("train", {})}
-    spec = {"dataset": dataset, "model": quarter(), "data": {"val_fraction": 0}, "train": train, "eval": {"every": train["epochs"]}, "checkpoint": {"every": 5}}
+    spec = {"dataset": arm["dataset"]["name"] if "dataset" in arm else dataset, "model": arm.get("model") or quarter(), "data": {"val_fraction": 0}, "train": train,
+            "eval": {"every": arm.get("every", train["epochs"])}, "checkpoint": {"every": 5}}
     spec.update({"weights": arm["weights"]} if arm.get("weights") else {"was": False})
     digest = hashlib.sha256(json.dumps([arm.get("start"), a.epochs, spec], sort_keys=True).encode()).hexdigest()[:8]
     spec.update(limits={"nice": a.nice, "threads": 1}, retry={"max": 20})
@@ -172,13 +242,48 @@ def masks(tensors):
     return b"".join(data for name, (_, _, data) in sorted(tensors.items()) if name.startswith(("weights.magnitude.", "weights.weightmom.")) and name.endswith(".weight"))
 
 
+def curve(s):
+    """After each epoch: the seconds of training so far, accuracies (None: not evaluated), the weights that rso changed."""
+    seconds, out = 0, []
+    for e in sorted(s["epoch_s"]):
+        seconds += s["epoch_s"][e]
+        out.append({"seconds": seconds, "train_acc": s["train_acc"][e], "acc": s["val_acc_aom"].get(e), "flips": s.get("rso_flips", {}).get(e)})
+    return out
+
+
+def slim_time(d, job, a, images=64, rounds=15):
+    """The slim network's time per image as a share of the dense one's: of the execution alone, in batches of 64 that alternate. None: there is no mode slim."""
+    modes = [m["name"] for m in d.client.get(f"/v1/checkpoints/{checkpoint_of(d, job['id'])}/modes").json["items"]]
+    if "slim" not in modes:
+        return None
+    body = {"images": [base64.b64encode(data).decode() for _, data in cifar_subset(a.images, a.test)[-images:]]}
+    spent = {"aom": [], "slim": []}
+    execution = lambda name: d.client.get(f"/v1/deployments/{name}/stats").json["inference_stats"]["compute_infer"]["ns"]
+    for mode in spent:
+        d.deploy(f"arm-{mode}", job["id"], mode=mode, follow="latest")
+    for _ in range(rounds):
+        for mode, took in spent.items():
+            before = execution(f"arm-{mode}")
+            d.client.post(f"/v1/deployments/arm-{mode}/classify?k=1", body, want=200)
+            took.append(execution(f"arm-{mode}") - before)
+    for mode in spent:
+        d.client.delete(f"/v1/deployments/arm-{mode}")
+    return statistics.median(spent["slim"]) / statistics.median(spent["aom"])
+
+
 def measured(d, arm, seed, job, a):
     """The line of a finished job."""
     s = d.series(job["id"])
     last = lambda name: s[name][max(s[name])] if name in s else None
     out = {"arm": arm["name"], "seed": seed, "name": job["name"], "job": job["id"], "acc": last("val_acc_aom"), "train_acc": last("train_acc"),
            "gap": last("train_acc") - last("val_acc_aom"), "alive": last("prune_alive"), "shed": last("prune_shed"), "epoch_s": statistics.median(s["epoch_s"].values())}
-    if arm.get("measure"):
+    if "structured_macs" in s:
+        out["macs"] = last("structured_macs")
+    if "curve" in arm.get("measure", ()):
+        out["curve"] = curve(s)
+    if "slim" in arm.get("measure", ()):
+        out["time"] = slim_time(d, job, a)
+    if {"distribution", "masks"} & set(arm.get("measure", ())):
         _, tensors = safetensors(d.client.get(f"/v1/checkpoints/{checkpoint_of(d, job['id'])}/file").body)
         if "distribution" in arm["measure"]:
             out["distribution"] = distribution(tensors)
@@ -227,6 +332,9 @@ def run(d, arm, seed, spec, a, end):
         if not first:
             return False
         spec = dict(spec, init_from=checkpoint_of(d, first["job"]))
+    if "dataset" in arm and d.client.get(f"/v1/datasets/{arm['dataset']['name']}", want=(200, 404)).status == 404:
+        d.client.post("/v1/datasets", arm["dataset"])
+        d.wait_dataset(arm["dataset"]["name"])
     failed = work(d, [spec], end)
     job = jobs(d).get(spec["name"])
     if failed:
@@ -287,7 +395,8 @@ class Results:
         """[(what was expected, what came, "yes" or "no")]"""
         out = []
         for x in arm.get("expect", ()):
-            if any(len(self.lines(n)) < x.get("seeds", 1) for n in x["needs"]):
+            number = x.get("number")
+            if any(len(self.lines(n)) < x.get("seeds", 1) or any(number and r.get(number) is None for r in self.lines(n)) for n in x["needs"]):
                 out.append((x["text"], "not measured", "–"))
                 continue
             holds, got = x["judge"](self)
