@@ -153,18 +153,11 @@ def arms(a):
         arm("retrain", f"random 60 %, {kind}", magnitude(0.6, criterion="random", begin=part(0.6), end=part(0.6), retrain=kind, to_epoch=part(0.2)),
             *([] if kind == "finetune" else [points("at least as good as finetune", f"random 60 %, {kind}", "random 60 %, finetune", 0)]), train=drop)
 
-    # A dense start of 0.4 of the run at a high rate; from its weights 0.6 more, a fifth of the weights dead from the first step.
-    # The control's sparsity rounds to no weight at all: it has an event, and with it the thresholds of what counts as shed.
-    start = {"epochs": part(0.4), "optimizer": sgd(0.1, 5e-4), "schedule": {"type": "constant"}}
-    arm("shedding", "start for shedding", None, train=start)
-    for what, lr, decay in (("rate 0.1, decay", 0.1, 5e-4), ("rate 0.1, no decay", 0.1, 0), ("rate 0.001, decay", 0.001, 5e-4)):
-        name = f"shed, {what}"
-        expect = above if lr == 0.1 and decay else not_above
-        text = "shed share above its control's" if expect is above else "shed share not above its control's (here: by over 0.1 %)"
-        for s, n in ((0.2, name), (1e-9, name + ", control")):
-            arm("shedding", n, magnitude(s, criterion="random", begin=0, end=0),
-                *([expect(text, name, name + ", control", "shed", 100, **({} if expect is above else {"room": 0.1}))] if s == 0.2 else []),
-                train={"epochs": part(0.6), "optimizer": sgd(lr, decay), "schedule": {"type": "constant"}}, start="start for shedding")
+    arm("compander", "compander", [{"type": "compander", "unit": "std"}],
+        layers_below("largest weight / rms below plain in most layers", "compander", "plain", 0),
+        layers_below("share of weights below 0.1 rms lower than plain in most layers", "compander", "plain", 1),
+        points("accuracy within 2", "compander", "plain", -2, 2),
+        not_above("training minus test accuracy not larger (here: by over 2)", "compander", "plain", "gap", 100, room=2.0), measure=["distribution"])
 
     arm("weightmom", "weightmom 90 %, beta 0.9", [{"type": "weightmom", "sparsity": 0.9, "beta": 0.9}],
         points("within 2 of beta 0", "weightmom 90 %, beta 0.9", "weightmom 90 %, beta 0", -2, 2),
@@ -183,6 +176,19 @@ def arms(a):
     arm("structured", "VGG, random filters 50 %", structured(criterion="random"),
         points("worse than by magnitude", "VGG, random filters 50 %", "VGG, filters 50 %", high=0), model=narrow_vgg())
 
+    # A dense start of 0.4 of the run at a high rate; from its weights 0.6 more, a fifth of the weights dead from the first step.
+    # The control's sparsity rounds to no weight at all: it has an event, and with it the thresholds of what counts as shed.
+    start = {"epochs": part(0.4), "optimizer": sgd(0.1, 5e-4), "schedule": {"type": "constant"}}
+    arm("shedding", "start for shedding", None, train=start)
+    for what, lr, decay in (("rate 0.1, decay", 0.1, 5e-4), ("rate 0.1, no decay", 0.1, 0), ("rate 0.001, decay", 0.001, 5e-4)):
+        name = f"shed, {what}"
+        expect = above if lr == 0.1 and decay else not_above
+        text = "shed share above its control's" if expect is above else "shed share not above its control's (here: by over 0.1 %)"
+        for s, n in ((0.2, name), (1e-9, name + ", control")):
+            arm("shedding", n, magnitude(s, criterion="random", begin=0, end=0),
+                *([expect(text, name, name + ", control", "shed", 100, **({} if expect is above else {"room": 0.1}))] if s == 0.2 else []),
+                train={"epochs": part(0.6), "optimizer": sgd(lr, decay), "schedule": {"type": "constant"}}, start="start for shedding")
+
     for batch in (500, 50):
         arm("rso", f"RSO, batch {batch}", None,
             *([early("training accuracy above 60 % after cycle 3", "RSO, batch 500", 3, 0.6), falling("flips per cycle fall", "RSO, batch 500"),
@@ -191,11 +197,6 @@ def arms(a):
     arm("rso", "AdamW", None, sooner("better than RSO in the same time", "AdamW", "RSO, batch 500"), model=small_net(), dataset=GLYPHS,
         train={"epochs": 200, "batch": 50, "optimizer": {"type": "adamw", "lr": 0.003}, "precision": "fp32"}, measure=["curve"], every=5)
 
-    arm("compander", "compander", [{"type": "compander", "unit": "std"}],
-        layers_below("largest weight / rms below plain in most layers", "compander", "plain", 0),
-        layers_below("share of weights below 0.1 rms lower than plain in most layers", "compander", "plain", 1),
-        points("accuracy within 2", "compander", "plain", -2, 2),
-        not_above("training minus test accuracy not larger (here: by over 2)", "compander", "plain", "gap", 100, room=2.0), measure=["distribution"])
     return [r for r in rows if not a.only or r["group"] in a.only or r["name"] == "plain"]
 
 
