@@ -106,7 +106,7 @@ def early(text, of, epoch, least):
 def falling(text, of):
     def judge(r):
         first, last = (statistics.mean(x["curve"][i]["flips"] for x in r.lines(of)) for i in (0, -1))
-        return last < first, f"{first:.0f} in the first, {last:.0f} in the last"
+        return last < first, f"{100 * first:.1f} % of the weights in the first, {100 * last:.1f} % in the last"
     return {"text": text, "needs": [of], "judge": judge}
 
 
@@ -381,7 +381,7 @@ class Results:
         return self.of.get(arm, [])
 
     def mean(self, arm, number):
-        return statistics.mean(r[number] for r in self.lines(arm))
+        return statistics.mean(r[number] for r in self.lines(arm) if r.get(number) is not None)
 
     def layers(self, arm, i):
         per_seed = [r["distribution"] for r in self.lines(arm)]
@@ -397,7 +397,7 @@ class Results:
         out = []
         for x in arm.get("expect", ()):
             number = x.get("number")
-            if any(len(self.lines(n)) < x.get("seeds", 1) or any(number and r.get(number) is None for r in self.lines(n)) for n in x["needs"]):
+            if any(len(self.lines(n)) < x.get("seeds", 1) or (number and all(r.get(number) is None for r in self.lines(n))) for n in x["needs"]):
                 out.append((x["text"], "not measured", "–"))
                 continue
             holds, got = x["judge"](self)
