@@ -14,7 +14,9 @@ with Daemon() as d:
     with case("health and capabilities"):
         equal(c.get("/healthz").status, 200)
         equal(c.get("/v2/health/live").json["live"], True)
-        equal(c.get("/v2/health/ready").json["ready"], True)
+        while not c.get("/v2/health/ready", want=(200, 503)).json["ready"]:     # until the inference process runs
+            check(d.alive(), "the daemon")
+            time.sleep(0.05)
         names = [a["name"] for a in c.get("/v1/capabilities").json["archs"]]
         check({"lenet", "vgg16", "resnet18"} <= set(names), names)
 
