@@ -62,7 +62,7 @@ def check_form(d, b):
         if pointer not in suggested and "default" in row:
             equal(float(value), row["default"] * shows, pointer)
     for name in ("draw", "alpha"):
-        equal(b.run(f"return [...document.querySelectorAll('#job-form [name=was_{name}] option')].map((o) => o.textContent)"), rows[f"/was/{name}"]["choices"], name)
+        b.shows(f"return [...document.querySelectorAll('#job-form [name=was_{name}] option')].map((o) => o.textContent)", rows[f"/was/{name}"]["choices"], name)
 
 
 def submission(d, b, eyes):
@@ -97,7 +97,7 @@ def submission(d, b, eyes):
         b.wait("return document.querySelector('#run-title')?.textContent === 'from-the-page'", "the new job")
         jobs = d.client.get("/v1/jobs").json["items"]
         equal([j["name"] for j in jobs], ["from-the-page"])
-        equal(b.run("return location.hash"), "#" + jobs[0]["id"], "the address names it")
+        b.shows("return location.hash", "#" + jobs[0]["id"], "the address names it")
         made = d.client.get("/v1/jobs/" + jobs[0]["id"]).json
         equal(made["model"]["init"], "he")
         equal((made["data"]["normalize"], made["train"]["class_weights"], sorted(a["type"] for a in made["train"]["augment"])), ("set", "balanced", ["color_jitter", "flip"]))
@@ -131,11 +131,10 @@ def curves(d, b, eyes):
         b.wait("return [...document.querySelectorAll('.plot')].every((p) => p.dataset.rows >= 4)", "four epochs in both charts")
         job = d.client.get("/v1/jobs").json["items"][0]
         want = d.series(job["id"])["val_acc_dom"][4]
-        shown = b.run("return document.querySelector('#chart-acc .key[data-color=\"--dom\"] output').textContent")
-        equal(shown, f"{100 * want:.1f} %", "the legend's DOM accuracy")
-        drawn = b.run("""return [...document.querySelectorAll('.plot canvas')].some((c) => c.width && [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].some((v) => v > 0))""")
-        check(drawn, "something is drawn on the charts' canvases")
-        equal(b.run("return [...document.querySelectorAll('.dygraph-xlabel')].map((n) => n.textContent)"), ["epoch", "epoch"], "the axes' names")
+        b.shows("return document.querySelector('#chart-acc .key[data-color=\"--dom\"] output').textContent", f"{100 * want:.1f} %", "the legend's DOM accuracy")
+        b.wait("""return [...document.querySelectorAll('.plot canvas')].some((c) => c.width && [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data].some((v) => v > 0))""",
+               "something drawn on the charts' canvases")
+        b.shows("return [...document.querySelectorAll('.dygraph-xlabel')].map((n) => n.textContent)", ["epoch", "epoch"], "the axes' names")
         quiet(b)
 
     with case("page: what the process used"):
@@ -150,8 +149,8 @@ def curves(d, b, eyes):
         b.wait("return !document.querySelector('#run-best').hidden", "the accuracies of the best epoch")
         rows = b.run("return [...document.querySelectorAll('#run-best tr')].map((r) => [...r.cells].map((c) => c.textContent))")
         equal(rows, [["", "Validation", "Test"]] + [[m.upper(), *(f"{100 * best[f'{of}_acc_{m}']:.1f} %" for of in ("val", "test"))] for m in ("aom", "dom")])
-        equal(b.run("return [...document.querySelectorAll('#jobs-table thead .num')].map((n) => n.textContent)"), ["Validation AOM", "Validation DOM"])
-        equal(b.run("return [...document.querySelectorAll('#jobs-table tbody td.num')].map((n) => n.textContent)"), [f"{100 * best[f'val_acc_{m}']:.1f} %" for m in ("aom", "dom")], "the list's")
+        b.shows("return [...document.querySelectorAll('#jobs-table thead .num')].map((n) => n.textContent)", ["Validation AOM", "Validation DOM"])
+        b.shows("return [...document.querySelectorAll('#jobs-table tbody td.num')].map((n) => n.textContent)", [f"{100 * best[f'val_acc_{m}']:.1f} %" for m in ("aom", "dom")], "the list's")
 
     with case("page: a checkpoint is offered in every format"):
         b.run("document.querySelector('#run-checkpoints').open = true")
@@ -180,7 +179,7 @@ def report(d, b, eyes):
                 equal((facts["Accuracy"], facts["Loss"], facts["Calibration error"]), (f"{100 * of['accuracy']:.1f} %", f"{of['loss']:.3f}", f"{100 * of['ece']:.1f} %"), f"{split}, {mode}")
                 cells = b.run("return [...document.querySelectorAll('.confusion tbody tr')].map((r) => [...r.querySelectorAll('td')].slice(0, -1).map((c) => Number(c.textContent) || 0))")
                 equal(cells, of["confusion"], f"{split}, {mode}")
-                equal(b.run("return document.querySelectorAll('#report-body .examples li').length"), len(of["worst"]))
+                b.shows("return document.querySelectorAll('#report-body .examples li').length", len(of["worst"]))
         check(len(d.client.get(b.run("return document.querySelector('#report-body a').getAttribute('href')")).body) > 100, "the matrix as CSV")
         b.wait("return [...document.querySelectorAll('#report-body .examples img')].every((i) => i.loading === 'lazy')", "its pictures")
         eyes.look("report")
@@ -258,7 +257,7 @@ def serving(d, b, eyes):
         cells = b.run(f"return [...{PROFILE}.children].map((n) => n.textContent)")
         near = lambda shown, value: abs(float(shown.rstrip("% ")) / 100 - value)
         check(near(cells[1].partition("(")[2].rstrip(")"), share) < 0.0051 and near(cells[4], found["items"][0]["val_acc"]) < 0.00051, f"the row {cells}")
-        equal(b.run("return [...document.querySelectorAll('#chart-pareto circle')].map((n) => n.dataset.name).sort()"), ["AOM", "macs-85"], "the points")
+        b.shows("return [...document.querySelectorAll('#chart-pareto circle')].map((n) => n.dataset.name).sort()", ["AOM", "macs-85"], "the points")
         front = b.run("""return import('/ui/scatter.js').then((m) => m.front([[1, 5], [2, 4], [3, 7], [3, 6], [0.5, 1], [4, 7]].map(([x, y]) => ({ x, y }))).map((p) => [p.x, p.y]))""")
         equal(front, [[0.5, 1], [1, 5], [3, 7]], "the points that no other beats")
         quiet(b)
@@ -348,7 +347,7 @@ def archives(d, b, eyes):
     with case("page: every bad file of an archive is named, once"):
         b.type("#upload-file", path)
         b.wait(f"return {row % 'holed'}?.querySelector('.badge').dataset.state === 'invalid'", "the refused archive")
-        equal(b.run(f"return [...{row % 'holed'}.querySelectorAll('.files li b')].map((n) => n.textContent)"), [f"train/a/{MARKUP}.png", "train/b/empty.jpg"])
+        b.shows(f"return [...{row % 'holed'}.querySelectorAll('.files li b')].map((n) => n.textContent)", [f"train/a/{MARKUP}.png", "train/b/empty.jpg"])
         equal(b.run(INJECTED), 0)
         said = b.run(f"return {row % 'holed'}.textContent")
         check(said.count("empty.jpg") == 1 and "/errors" not in said, said)
@@ -359,7 +358,7 @@ def archives(d, b, eyes):
         b.wait(f"return {row % 'holed'}?.querySelector('.badge').dataset.state === 'ready'", "the archive without them")
         made = d.client.get("/v1/datasets/holed").json
         equal((made["train"], made["options"]["on_bad"], made["fit"], made["background"]), (8, "skip", "crops", "102030"))
-        equal(b.run(f"return [...{row % 'holed'}.querySelectorAll('summary')].map((n) => n.textContent)"), ["2 files left out", "1 remark"])
+        b.shows(f"return [...{row % 'holed'}.querySelectorAll('summary')].map((n) => n.textContent)", ["2 files left out", "1 remark"])
         check("notes.txt" in b.run(f"return {row % 'holed'}.querySelector('.remarks').textContent"), "what was ignored")
         b.run("for (const n of document.querySelectorAll('.dataset details')) n.open = true")
         eyes.look("archives")
@@ -386,7 +385,7 @@ def address(d, b, eyes):
         title("first")
         b.press("#jobs-table a", "second")
         title("second")
-        equal(b.run("return location.hash"), "#" + second)
+        b.shows("return location.hash", "#" + second)
 
     with case("page: no action applies to a job other than the one named by the address"):
         drawn = b.run(f"location.hash = '{first}'; [...document.querySelectorAll('#run-do button')].find((n) => n.textContent === 'Cancel').click(); return document.querySelector('#question').open")
@@ -475,8 +474,8 @@ def sweep_view(d, b, eyes):
         b.wait("return document.querySelector('#sweeps .badge')?.dataset.state === 'completed'", "the sweep in the list")
         b.click("#sweeps summary")
         b.wait("return document.querySelectorAll('#sweeps tbody tr').length === 3 && document.querySelector('#sweeps .plot')?.dataset.rows === '2'", "its trials and curves")
-        equal(b.run("return [...document.querySelectorAll('#sweeps tbody th')].map((n) => n.textContent)"), [f"trial {t['trial']}" for t in w["trials"]])
-        equal(b.run("return document.querySelector('#sweeps tbody a').hash"), "#" + w["trials"][0]["job"])
+        b.shows("return [...document.querySelectorAll('#sweeps tbody th')].map((n) => n.textContent)", [f"trial {t['trial']}" for t in w["trials"]])
+        b.shows("return document.querySelector('#sweeps tbody a').hash", "#" + w["trials"][0]["job"])
         curves = "performance.getEntriesByType('resource').filter((e) => e.name.includes('metrics:query')).length"
         b.run(f"window.link = document.querySelector('#sweeps tbody a'); window.asked = {curves}")
         b.click("#sweeps summary")
@@ -485,7 +484,7 @@ def sweep_view(d, b, eyes):
         check(b.run("return document.querySelector('#sweeps tbody a') === window.link"), "a link stays, and with it the focus on it")
         words = {w["trials"][0]["job"]: "2 epochs", **{t["job"]: "1 of 2 epochs" for t in w["trials"][1:]}}       # two were pruned after the first
         for job, text in words.items():
-            equal(b.run(f"return [...document.querySelectorAll('#jobs tr')].find((r) => r.querySelector('a')?.hash === '#{job}').querySelector('.progress').textContent"), text)
+            b.shows(f"return [...document.querySelectorAll('#jobs tr')].find((r) => r.querySelector('a')?.hash === '#{job}').querySelector('.progress').textContent", text)
         eyes.look("sweep")
         b.click("#sweeps [aria-label='Delete rates']")
         answer(b, "Delete the sweep rates?")
@@ -516,12 +515,12 @@ def warned(d, b, eyes):
                  };
                  document.dispatchEvent(new Event('visibilitychange'));""")
         b.wait("return document.querySelector('#run-warnings li')?.textContent.includes('class 7')", "the warnings")
-        equal(b.run("return [...document.querySelectorAll('#run-warnings li')].map((n) => n.textContent)"), ["Epoch 2: class 7 was never predicted", "Epoch 3: the loss stands at ln 10"])
-        equal(b.run("return document.querySelector('#jobs-table .chosen .warns').textContent"), "2 warnings")
-        equal(b.run("return document.querySelector('#run-stage').textContent"), "epoch 1 of 4 · measuring algorithms, 12 of 53")
-        equal(b.run("return document.querySelector('#run-now progress').value"), 0, "nothing is trained yet")
+        b.shows("return [...document.querySelectorAll('#run-warnings li')].map((n) => n.textContent)", ["Epoch 2: class 7 was never predicted", "Epoch 3: the loss stands at ln 10"])
+        b.shows("return document.querySelector('#jobs-table .chosen .warns').textContent", "2 warnings")
+        b.shows("return document.querySelector('#run-stage').textContent", "epoch 1 of 4 · measuring algorithms, 12 of 53")
+        b.shows("return document.querySelector('#run-now progress').value", 0, "nothing is trained yet")
         b.wait("return document.querySelector('#disk').checkVisibility()", "the lack of room")
-        equal(b.run("return document.querySelector('#disk').textContent"), "Jobs are paused and new work is refused: 200 MiB are free on the disk of the data directory, 256 MiB are needed to go on: delete jobs, checkpoints, data sets or other files.")
+        b.shows("return document.querySelector('#disk').textContent", "Jobs are paused and new work is refused: 200 MiB are free on the disk of the data directory, 256 MiB are needed to go on: delete jobs, checkpoints, data sets or other files.")
         eyes.look("warned")
 
 
@@ -540,7 +539,7 @@ def traffic(d, b, eyes):
         card = "[...document.querySelectorAll('.deployment')].find((n) => n.querySelector('h3').textContent === 'imported')"
         b.wait(f"return {card}?.querySelector('.badge').dataset.state === 'ready' && document.querySelector('#link').dataset.state === 'live'", "the live model")
         mode = d.client.get(path).json["mode"]
-        equal(b.run(f"return {card}.querySelector('.traffic .now').textContent"), f"all in {mode.upper()}")
+        b.shows(f"return {card}.querySelector('.traffic .now').textContent", f"all in {mode.upper()}")
         b.run(f"{card}.querySelector('.traffic').open = true")
         stats = d.client.get(path + "/stats").json
         b.wait(f"return {card}.querySelector('.traffic').textContent.includes('{stats['requests']} requests since the daemon started, {stats['failed']} failed')", "the counts")
@@ -585,13 +584,13 @@ def traffic(d, b, eyes):
                  };
                  document.dispatchEvent(new Event('visibilitychange'));""")
         b.wait(f"return {card}.querySelector('.traffic tbody td')?.textContent === '3.0' && {card}.querySelector('.notice.warn li')", "the table and the condition")
-        equal(b.run(f"return [...{card}.querySelectorAll('.traffic tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))"), [["AOM", "3.0", "1.8 ms", "9.1 ms", "2.0 ms"]])
+        b.shows(f"return [...{card}.querySelectorAll('.traffic tbody tr')].map((r) => [...r.cells].map((c) => c.textContent))", [["AOM", "3.0", "1.8 ms", "9.1 ms", "2.0 ms"]])
         said = b.run(f"return {card}.querySelector('.traffic').textContent")
         for part in ("In the last 5 min 00 s:", "Shadow: 10 % of the requests are also computed in DOM; agreed on 95 of 100 (95.0 %).", "Most often different: seven (50 %).",
                      "AOM, or DOM while the queue's p99 is above 20.0 ms"):
             check(part in said, f"{part!r} in {said!r}")
-        equal(b.run(f"return [...{card}.querySelectorAll('.notice.warn li')].map((n) => n.textContent)"), ["Degraded: the p99 of the queue is 31.2 ms"])
-        equal(b.run(f"return {card}.querySelector('.mode input:checked').value"), "auto")
+        b.shows(f"return [...{card}.querySelectorAll('.notice.warn li')].map((n) => n.textContent)", ["Degraded: the p99 of the queue is 31.2 ms"])
+        b.shows(f"return {card}.querySelector('.mode input:checked').value", "auto")
         eyes.look("traffic")
         quiet(b)
 

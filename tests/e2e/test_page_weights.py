@@ -33,9 +33,9 @@ def form(d, b, eyes):
     with case("form: its fields for the images and for what follows have the table's choices and defaults"):
         open_form(b)
         rows = {r["path"]: r for r in d.client.get("/v1/capabilities").json["spec"]}
-        equal(b.run("return [...document.querySelectorAll('#job-classes input')].map((n) => n.value)"), d.client.get("/v1/datasets/few").json["classes"])
-        equal(b.run("return document.querySelector('#job-form').elements.stratified.checked"), rows["/data/split/stratified"]["default"])
-        equal(b.run("const s = document.querySelector('#job-form').elements.follow_checkpoint; return [[...s.options].map((o) => o.value), s.value]"),
+        b.shows("return [...document.querySelectorAll('#job-classes input')].map((n) => n.value)", d.client.get("/v1/datasets/few").json["classes"])
+        b.shows("return document.querySelector('#job-form').elements.stratified.checked", rows["/data/split/stratified"]["default"])
+        b.shows("const s = document.querySelector('#job-form').elements.follow_checkpoint; return [[...s.options].map((o) => o.value), s.value]",
               [rows["/on_complete/checkpoint"]["choices"], rows["/on_complete/checkpoint"]["default"]])
         for name, path in (("limit", "/data/limit"), ("split_seed", "/data/split/seed")):
             equal([float(v) for v in b.run(f"const f = document.querySelector('#job-form').elements.{name}; return [f.min, f.max]")], [rows[path]["min"], rows[path]["max"]], name)
@@ -43,7 +43,7 @@ def form(d, b, eyes):
 
     with case("form: a refusal stands at the field that is wrong"):
         b.run(FORM + CLASSES + "set('arch', 'lenet'); set('epochs', 1); choose('3'); set('follow_alias', 'champion')")
-        equal(b.run("return document.querySelector('#job-classes legend').textContent"), "Classes: 1 of 10")
+        b.shows("return document.querySelector('#job-classes legend').textContent", "Classes: 1 of 10")
         equal([at for at, _ in refused(b)], ["job-classes", "follow_model"])
         b.run(FORM + CLASSES + "choose('2', '3', '5'); set('follow_alias', ''); set('follow_if', 'val_acc_aom above 0.5'); set('follow_deploy', 'reader')")
         (at, text), = refused(b)
@@ -123,7 +123,7 @@ def weights(d, b, eyes, plain):
         b.wait("return document.querySelector('#run-title').textContent === 'pruned' && " + SHOWN[7:], "the first layer's kernels", args=("conv1 0 0",))
         best = d.client.get(f"/v1/jobs/{job['id']}").json["best"]["checkpoint"]
         layers = d.client.get(f"/v1/checkpoints/{best}/layers").json
-        equal(b.run("return [...document.querySelectorAll('#run-weights tbody tr')].map((r) => [...r.cells].slice(0, 5).map((c) => c.textContent))"),
+        b.shows("return [...document.querySelectorAll('#run-weights tbody tr')].map((r) => [...r.cells].slice(0, 5).map((c) => c.textContent))",
               [[l["name"], "×".join(map(str, l["shape"])), f"{l['weights']:,}", f"{l['alive']:,}", f"{100 * l['share']:.1f} %"] for l in layers["layers"]])
         check(f"{layers['alive']:,} of {layers['weights']:,} weights are alive" in b.run("return document.querySelector('#run-weights > .hint').textContent"), "the sum")
 

@@ -96,6 +96,13 @@ class Browser:
             check(time.monotonic() < end, f"the page did not show {what}; console: {self.console()}")
             time.sleep(0.1)
 
+    def shows(self, script, want, what="", timeout=60):
+        """Waits until the script returns that value."""
+        end = time.monotonic() + timeout * PATIENCE
+        while (got := self.run(script)) != want:
+            check(time.monotonic() < end, f"{what + ': ' if what else ''}the page shows {got!r}, want {want!r}; console: {self.console()}")
+            time.sleep(0.1)
+
     def console(self):
         return [entry["message"] for entry in self.call("POST", self.session + "/se/log", {"type": "browser"}) if entry["level"] in ("SEVERE", "WARNING")]
 
