@@ -524,6 +524,7 @@ enum wasd_status trainer_reshape(struct wasd_trainer *t, const cJSON *network, s
 		net_put(t, &now);
 		return s;
 	}
+	t->n_metrics = 0; /* the names of some belong to the strategies that go */
 	*old = now;
 	return WASD_OK;
 }
