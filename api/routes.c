@@ -406,10 +406,16 @@ static bool precondition_ok(struct api_ctx *c, const struct api_request *q, stru
 	return ok;
 }
 
-/* A change with a condition holds it alone, so that no other PUT, PATCH or DELETE changes the object between the
- * comparison and the change. Those without a condition share it; a POST without one, like an inference, does not wait.
- */
+/* An edit with a condition holds it alone, so that no other edit changes the object between the comparison and the
+ * change; those without a condition share it. */
 static pthread_rwlock_t edits = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+
+/* What replaces, changes or deletes an object at once: uploads, images and POST may take long, or wait for others. */
+static bool is_edit(const struct api_route *rt)
+{
+	return strcmp(rt->method, "GET") && strcmp(rt->method, "POST") && rt->body != API_BODY_BULK &&
+	       rt->body != API_BODY_UPLOAD;
+}
 
 /* Adds a strong ETag of the body, and answers 304 when the client has it. */
 static void finish_get(const struct api_request *q, struct api_response *r)
@@ -443,12 +449,10 @@ enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const 
 		                 rt->pattern, q->body_len);
 		goto done;
 	}
-	bool get = !strcmp(rt->method, "GET"),
-		 alone = !get && (api_header(q, "if-match") || api_header(q, "if-none-match")),
-		 shared = !get && !alone && strcmp(rt->method, "POST");
-	if (alone)
+	bool edit = is_edit(rt);
+	if (edit && (api_header(q, "if-match") || api_header(q, "if-none-match")))
 		pthread_rwlock_wrlock(&edits);
-	else if (shared)
+	else if (edit)
 		pthread_rwlock_rdlock(&edits);
 	/* The mode and the traffic policy have a compare-and-switch of their own, also against what the daemon does. */
 	if (rt->handle == api_mode_put || rt->handle == api_mode_rollback || rt->handle == api_traffic_put ||
@@ -457,7 +461,7 @@ enum api_result api_handle(struct api_ctx *c, const struct api_route *rt, const 
 		routed.route = rt;
 		res = rt->handle(c, &routed, r);
 	}
-	if (alone || shared)
+	if (edit)
 		pthread_rwlock_unlock(&edits);
 	if (res == API_DONE)
 		finish_get(q, r);
