@@ -81,15 +81,16 @@ static enum wasd_status read_own_modes(struct import *m, struct wasd_err *err)
 static enum wasd_status read_metadata(struct import *m, struct wasd_err *err)
 {
 	const char *format = wasd_st_meta(m->st, "format");
+	bool own = format && checkpoint_is(format);
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		struct wasd_err e = {0};
-		const char *text = wasd_st_meta(m->st, keys[i]);
+		const char *text = i == NETWORK && !own ? NULL : wasd_st_meta(m->st, keys[i]);
 		enum wasd_status s = text ? wasd_json_parse(text, strlen(text), WASD_JSON_BULK, &m->meta[i], &e) : WASD_OK;
 		if (s)
 			return wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_EINVAL, keys[i], "metadata \"%s\": %s", keys[i],
 			                    e.msg);
 	}
-	return format && checkpoint_is(format) ? read_own_modes(m, err) : WASD_OK;
+	return own ? read_own_modes(m, err) : WASD_OK;
 }
 
 static enum wasd_status read_shape(const cJSON *j, struct wasd_shape *in, struct wasd_err *err)
@@ -117,7 +118,7 @@ static enum wasd_status make_graph(struct import *m, const struct wasd_import *h
 {
 	const cJSON *name, *spec_model = wasd_json_get(m->meta[SPEC], "model");
 	struct wasd_shape in;
-	const cJSON *stored = m->meta[MODEL] ? m->meta[MODEL] : m->own && m->meta[NETWORK] ? m->meta[NETWORK] : spec_model;
+	const cJSON *stored = m->meta[MODEL] ? m->meta[MODEL] : m->meta[NETWORK] ? m->meta[NETWORK] : spec_model;
 	if (how->model && !(m->asked = cJSON_Duplicate(how->model, true)))
 		return wasd_fail(err, WASD_ENOMEM, "import");
 	if (m->asked && wasd_network_complete(m->asked, stored, err))

@@ -216,6 +216,7 @@ static enum wasd_status import_changed(const struct wasd_st *from, const struct 
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		if (strstr(metadata, keys[i]))
 			wasd_st_writer_meta(w, keys[i], meta(from, keys[i]));
+	wasd_st_writer_meta(w, "network", "resnet18"); /* means something in our own checkpoints only */
 	for (size_t i = 0; i < wasd_st_count(from); i++) {
 		struct wasd_st_tensor t = *wasd_st_at(from, i);
 		bool hit = c->tensor && !strcmp(t.name, c->tensor);
