@@ -394,11 +394,22 @@ static cJSON *timing_json(const struct request *r)
 }
 
 /* Adds "crops" to an answer: how many images were computed for each, unless it is one each. */
-static void add_crops(cJSON *j, const struct request *r)
+static cJSON *with_crops(cJSON *j, const struct request *r)
 {
-	cJSON *list = r->rows > r->n ? cJSON_AddArrayToObject(j, "crops") : NULL;
-	for (int i = 0; list && i < r->n; i++)
-		cJSON_AddItemToArray(list, cJSON_CreateNumber(r->crops[i]));
+	if (r->rows == r->n || !j)
+		return j;
+	cJSON *list = cJSON_AddArrayToObject(j, "crops");
+	bool ok = list;
+	for (int i = 0; ok && i < r->n; i++) {
+		cJSON *count = cJSON_CreateNumber(r->crops[i]);
+		ok = count && cJSON_AddItemToArray(list, count);
+		if (!ok)
+			cJSON_Delete(count);
+	}
+	if (ok)
+		return j;
+	cJSON_Delete(j);
+	return NULL;
 }
 
 static void send_or_error(struct engine_link *l, uint32_t re, cJSON *j, const void *bin, size_t len, int fd)
@@ -450,8 +461,7 @@ static void answer_classes(struct engine_link *l, const struct request *r, const
 	}
 	cJSON *j = wasd_message("classified", "re:i results:j macs:i timing_us:j", (int64_t)r->seq, results,
 	                        (int64_t)wasd_bundle_macs(b), timing_json(r));
-	add_crops(j, r);
-	send_or_error(l, r->seq, j, NULL, 0, -1);
+	send_or_error(l, r->seq, with_crops(j, r), NULL, 0, -1);
 }
 
 static void answer_logits(struct engine_link *l, const struct request *r, const real *logits)
@@ -469,7 +479,7 @@ static void answer_logits(struct engine_link *l, const struct request *r, const 
 	}
 	cJSON *j = wasd_message("inferred", "re:i n:i classes:i bytes:i macs:i timing_us:j", (int64_t)r->seq, (int64_t)r->n,
 	                        (int64_t)classes, (int64_t)len, (int64_t)wasd_bundle_macs(bundle_of(r)), timing_json(r));
-	add_crops(j, r);
+	j = with_crops(j, r);
 	if (fd < 0) {
 		send_or_error(l, r->seq, j, out, len, -1);
 	} else {
