@@ -24,6 +24,10 @@ static enum wasd_status check(const struct wasd_trainer *t, struct wasd_err *err
 		return refuse(t, "/train/precision", "compares losses that bfloat16 cannot tell apart", err);
 	if (t->spec.label_smoothing > 0)
 		return refuse(t, "/train/label_smoothing", "compares plain losses: it must be 0", err);
+	if (t->spec.balanced || t->spec.class_weights)
+		return refuse(t, "/train/class_weights", "compares plain losses: leave them out", err);
+	if (augment_mixes(&t->spec.augment))
+		return refuse(t, "/train/augment", "compares plain losses: no augmentation may mix images", err);
 	if (t->schedule.kind != wasd_schedule_kind_at(0) || t->schedule.warmup > 0)
 		return refuse(t, "/train/schedule", "has no learning rate: leave the schedule out", err);
 	return WASD_OK;

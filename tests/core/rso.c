@@ -715,6 +715,8 @@ static void refuses(void)
 		{RUN(",\"weights\":[{\"type\":\"magnitude\"}]", RSO), "/weights"},
 		{"{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"batch\":100" RSO "}}", "/was"},
 		{RUN("", ",\"label_smoothing\":0.1" RSO), "/train/label_smoothing"},
+		{RUN("", ",\"class_weights\":\"balanced\"" RSO), "/train/class_weights"},
+		{RUN("", ",\"augment\":[{\"type\":\"mixup\"}]" RSO), "/train/augment"},
 		{RUN("", ",\"schedule\":{\"type\":\"cosine\"}" RSO), "/train/schedule"},
 		{RUN("", ",\"schedule\":{\"warmup_epochs\":1}" RSO), "/train/schedule"},
 		{RUN("", ",\"optimizer\":{\"type\":\"rso\",\"lr\":0.1}"), "/train/optimizer/lr"},
