@@ -157,6 +157,8 @@ static bool put_slim(struct wasd_st_writer *w, const struct checkpoint *c, const
 		  *model = cJSON_Duplicate(slim_model(s), true);
 	bool ok = modes && none && off && model;
 	cJSON_DeleteItemFromObjectCaseSensitive(spec, "weights"); /* what formed the weights of the whole network */
+	cJSON_DeleteItemFromObjectCaseSensitive(spec, "was");
+	ok = cJSON_AddFalseToObject(spec, "was") && ok;
 	if (!cJSON_ReplaceItemInObjectCaseSensitive(spec, "model", model))
 		ok = false;
 	else

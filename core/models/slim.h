@@ -4,10 +4,12 @@
  * What is dead is the caller's finding (graph/alive.h): a channel that is zero whatever the image, or that nobody
  * reads. Leaving it out then changes no answer except by rounding. The surgery itself looks at no weight.
  *
- *     convolution, linear     rows of the weights (outputs) that are alive, columns (inputs) that are; bias, BatchNorm
- * and its statistics along with the rows depthwise, pool, relu   the channels of the input add                     the
- * same channels of all inputs concat                  those of its inputs, one behind the other flatten H*W units for
- * each channel
+ *     convolution, linear     the rows of the weights (outputs) and the columns (inputs) that are alive;
+ *                             bias, BatchNorm and its statistics along with the rows
+ *     depthwise, pool, relu   the channels of the input
+ *     add                     the same channels of all inputs
+ *     concat                  those of its inputs, one behind the other
+ *     flatten                 H*W units for each channel
  *
  * Never cut: the images, the outputs of the classifier, and what a convolution with several groups (not depthwise)
  * reads and writes. A layer keeps at least its first channel, since a network has no layers without channels.
