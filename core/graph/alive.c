@@ -86,6 +86,21 @@ static void fix(struct graph_alive *a, wasd_node n)
 		a->fixed[a->unit[c]] = true;
 }
 
+/* The images stay whole, and so does what an add joins with them. */
+static void fix_added_to_images(struct graph_alive *a)
+{
+	bool *images = a->used; /* per unit; update() sets it */
+	for (wasd_node i = 0; i < a->g->n_nodes; i++)
+		for (size_t c = a->first[i]; c < a->first[i + 1]; c++)
+			images[a->unit[c]] |= i == 0 || flattens_images(&a->g->nodes[i]);
+	for (wasd_node i = 1; i < a->g->n_nodes; i++) {
+		const struct node *n = &a->g->nodes[i];
+		bool adds = n->layer->channels == LAYER_CHANNELS_SAME && n->n_in > 1;
+		for (size_t c = a->first[i]; adds && c < a->first[i + 1]; c++)
+			a->fixed[a->unit[c]] |= images[a->unit[c]];
+	}
+}
+
 static void fix_units(struct graph_alive *a)
 {
 	fix(a, a->g->output);
@@ -99,6 +114,7 @@ static void fix_units(struct graph_alive *a)
 		for (int k = 0; k < n->n_in; k++)
 			fix(a, n->inputs[k]);
 	}
+	fix_added_to_images(a);
 }
 
 /* Gives the units numbers in the order of their first channels. */

@@ -241,6 +241,13 @@ static const char *const networks[] = {
 	"{'arch':'lenet'}",
 };
 
+/* A convolution beside the images, and a linear layer beside their pixels. */
+static const char added_to_images[] =
+	"{'layers':[{'type':'conv','name':'a','out':3},{'type':'add','from':['a','input']},"
+	"{'type':'conv','name':'b','out':6},{'type':'flatten'},{'type':'linear','name':'d','out':192},"
+	"{'type':'flatten','name':'pixels','from':'input'},{'type':'add','from':['d','pixels']},"
+	"{'type':'linear','name':'fc','out':'classes'}]}";
+
 static struct bed network_bed(const char *model)
 {
 	struct bed b = {0};
@@ -428,6 +435,14 @@ static void units(void)
 	b = network_bed(networks[2]);
 	CHECK(!graph_alive_create(b.g, NULL, NULL, &a, NULL));
 	CHECK_INT(graph_alive_units(a), 3 + 3 * 64 + 9 + 7 + 5);
+	graph_alive_destroy(a);
+	bed_done(&b);
+
+	b = network_bed(added_to_images);
+	CHECK(!graph_alive_create(b.g, NULL, NULL, &a, NULL));
+	CHECK(graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "a"))[0]));
+	CHECK(graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "d"))[3]));
+	CHECK(!graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "b"))[0]));
 	graph_alive_destroy(a);
 	bed_done(&b);
 }
