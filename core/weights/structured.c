@@ -192,14 +192,18 @@ static void leave_out(struct draft *d, wasd_node n)
 }
 
 /* A unit stays if a layer writes (or reads, by the granularity) it that is not one of the strategy's; images are not
- * written; and with UNIT all these layers are linear. */
+ * written; and with UNIT all these layers are linear. The network that surgery leaves reads whole images: their
+ * channels and pixels stay. */
 static void find_left_out(struct draft *d)
 {
 	enum granularity g = d->s->granularity;
-	if (g == FILTER)
+	bool whole = d->s->remove == TRAIN;
+	if (g == FILTER || whole)
 		leave_out(d, 0);
 	for (wasd_node i = 1; i < d->s->graph->n_nodes; i++) {
 		const struct node *n = &d->s->graph->nodes[i];
+		if (whole && n->layer->channels == LAYER_CHANNELS_SPREAD && n->inputs[0] == 0)
+			leave_out(d, i);
 		if (n->layer->channels != LAYER_CHANNELS_WEIGHED || n->groups > 1)
 			continue;
 		bool stays = !is_chosen(d, i) || (g == UNIT && d->s->graph->params[n->weight].ndims > 2);
@@ -316,7 +320,13 @@ static enum wasd_status read(struct structured *s, const struct weight_setup *se
 		return wasd_fail_at(err, WASD_EINVAL, ptr, "%s is %g: taps are not rounded", ptr, o[ROUND_TO]);
 	bool block = o[ROUND_TO] == 0 && s->granularity != TAP && !backend_choose(NULL, WASD_PRECISION_FP32, &b, NULL);
 	s->round_to = block && b->block ? (real)b->block : o[ROUND_TO] > 1 ? (real)o[ROUND_TO] : 1;
-	return prune_check_times(s->when.begin, s->when.end, setup->epochs, setup->at, err);
+	enum wasd_status st = prune_check_times(s->when.begin, s->when.end, setup->epochs, setup->at, err);
+	if (st || !setup->epochs || s->remove != TRAIN || s->when.final == 0 || s->when.end <= setup->epochs - 1)
+		return st;
+	fields_pointer(ptr, setup->at, "end");
+	return wasd_fail_at(err, WASD_EINVAL, ptr,
+	                    "%s is %g: no epoch of %d begins after it, so nothing would be removed: it must be at most %d",
+	                    ptr, s->when.end, setup->epochs, setup->epochs - 1);
 }
 
 /* Values on the channels of node n, of param p, `each` for one channel. */
@@ -454,8 +464,8 @@ static void say_groups(const struct structured *s, const struct weight_run *r)
 	           "structured: of %zu %s in %d groups of layers %zu may die; each group keeps a multiple of %d, or all",
 	           s->pool.n, what[s->granularity], s->pool.n_layers, s->pool.n - keep, (int)s->round_to);
 	if (s->bound)
-		weight_say(r, "info", "structured: %zu channels stay: layers that share them are not among those it prunes",
-		           s->bound);
+		weight_say(r, "info", "structured: %zu channels stay: layers that share them are not among those it prunes%s",
+		           s->bound, s->remove == TRAIN && s->granularity == CHANNEL ? ", or they are of the images" : "");
 }
 
 static bool state(void *self, int i, struct weight_state *out)

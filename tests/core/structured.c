@@ -410,6 +410,41 @@ static void linear_units(void)
 	bed_done(&b);
 }
 
+static struct wasd_graph *flat_net(void)
+{
+	struct wasd_graph *g = NULL;
+	CHECK(!wasd_graph_create((struct wasd_shape){2, 2, 2}, &g, NULL));
+	wasd_node x = wasd_graph_relu(g, wasd_graph_flatten(g, wasd_graph_input(g)));
+	x = wasd_graph_relu(g, wasd_graph_linear(g, x, "a", 6, true));
+	CHECK(!wasd_graph_finish(g, wasd_graph_linear(g, x, "fc", 3, true), NULL));
+	return g;
+}
+
+/* Where the network is to become smaller, what surgery cannot remove does not die: channels and pixels of the images.
+ */
+static void whole_images(void)
+{
+	static const struct {
+		struct wasd_graph *(*net)(void);
+		const char *granularity, *inner;
+		size_t columns, of_inner;
+	} c[] = {{net, "channel", "b", 3, 10},
+	         {linear_net, "unit", "fc", 6, 2},
+	         {flat_net, "unit", "fc", 8, 3},
+	         {flat_net, "channel", "fc", 8, 3}};
+	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+		char options[120];
+		snprintf(options, sizeof options,
+		         "\"begin\":1,\"end\":1,\"round_to\":1,\"remove\":\"train\",\"granularity\":\"%s\"", c[i].granularity);
+		struct bed b = bed_of(c[i].net(), options);
+		bed_begin(&b);
+		go(&b, BATCHES + 1);
+		CHECK_INT(living(&b, "a", true), c[i].columns);
+		CHECK_INT(living(&b, c[i].inner, true), c[i].of_inner);
+		bed_done(&b);
+	}
+}
+
 static void taps(void)
 {
 	struct bed b = bed_of(net(), "\"begin\":1,\"end\":1,\"granularity\":\"tap\",\"sparsity\":0.6");
@@ -494,6 +529,7 @@ static void refusals(void)
 	static const char *const c[][2] = {
 		{"\"begin\":3,\"end\":2", "begin"},
 		{"\"end\":5", "end"},
+		{"\"end\":3.1,\"remove\":\"train\"", "end"},
 		{"\"granularity\":\"tap\",\"round_to\":4", "round_to"},
 		{"\"granularity\":\"unit\",\"layers\":\"a\"", "granularity"},
 		{"\"granularity\":\"tap\",\"layers\":\"e\"", "granularity"},
@@ -559,6 +595,7 @@ int main(void)
 	TEST_RUN(is_dead);
 	TEST_RUN(channels);
 	TEST_RUN(linear_units);
+	TEST_RUN(whole_images);
 	TEST_RUN(taps);
 	TEST_RUN(global);
 	TEST_RUN(stacked);
