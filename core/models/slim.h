@@ -32,7 +32,7 @@ struct slim;
 enum wasd_status slim_create(const struct wasd_graph *g, const uint8_t *const *alive, const char *name,
                              struct slim **out, struct wasd_err *err);
 /* The same for what graph/alive.h finds dead under these weights and statistics, which are read only during the call.
- */
+ * weights NULL: nothing is dead; if that succeeds, so it does for other weights. */
 enum wasd_status slim_of(const struct wasd_graph *g, const real *weights, const real *stats, const char *name,
                          struct slim **out, struct wasd_err *err);
 /* A model of the smaller network with the weights and all statistics of `whole`, a model of the whole one. */

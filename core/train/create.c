@@ -391,9 +391,9 @@ enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_trai
 	t->best = t->stop_best = NAN;
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) ||
 	    (s = create_graph(t, err)) || (s = create_pixels(t, err)) || (s = create_weights(t, err)) ||
-	    (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) || (s = train_search_create(t, err)) ||
-	    (s = create_holdout(t, err)) || (s = warnings_create(t, err)) || (s = create_class_weights(t, err)) ||
-	    (s = check_augment(t, err)) || (s = check_all_batches(t, err)))
+	    (s = trainer_check_cut(t, err)) || (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) ||
+	    (s = train_search_create(t, err)) || (s = create_holdout(t, err)) || (s = warnings_create(t, err)) ||
+	    (s = create_class_weights(t, err)) || (s = check_augment(t, err)) || (s = check_all_batches(t, err)))
 		return s;
 	return check_goals(t, err);
 }

@@ -281,7 +281,7 @@ static enum wasd_status resume_network(struct wasd_trainer *t, const struct chec
 {
 	struct trainer_net old;
 	struct wasd_err why = {0};
-	if (!chain_ever_cuts(t->weights))
+	if (!chain_cuts_at(t->weights))
 		return wasd_fail_at(err, WASD_ECORRUPT, "network",
 		                    "checkpoint of a smaller network, but the job does not make its network smaller");
 	enum wasd_status s = trainer_reshape(t, c->network, &old, &why);

@@ -6,6 +6,23 @@
 
 #include <string.h>
 
+enum wasd_status trainer_check_cut(const struct wasd_trainer *t, struct wasd_err *err)
+{
+	const char *at = chain_cuts_at(t->weights);
+	struct slim *s = NULL;
+	struct wasd_err why = {0};
+	char name[SLIM_NAME];
+	if (!at)
+		return WASD_OK;
+	slim_name(t->spec.arch, name);
+	enum wasd_status st = slim_of(t->graph, NULL, NULL, name, &s, &why);
+	slim_destroy(s);
+	if (st == WASD_ENOMEM)
+		return wasd_fail(err, st, "trainer");
+	return st ? wasd_fail_at(err, WASD_EINVAL, at, "%s: the network cannot become smaller: %.180s", at, why.msg) :
+	            WASD_OK;
+}
+
 static void carry(const struct slim *s, const struct wasd_trainer *t, const struct trainer_net *from)
 {
 	slim_copy_params(s, wasd_model_master(from->model), wasd_model_master(t->model));

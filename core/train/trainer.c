@@ -25,8 +25,9 @@
  *   - A step allocates nothing. The forward pass never changes master weights; only the optimizer does.
  *   - What a strategy of the weights does between two steps depends on the step alone (weights/strategy.h). It does so
  *     before the step, so a checkpoint has the weights from before it.
- *   - Before an epoch the network may lose its dead channels (surgery.c). Checkpoints between the epochs have the
- *     network from before it, and a run that resumes from one does it again; later ones name the smaller network.
+ *   - Before an epoch the network may lose its dead channels (surgery.c). The checkpoint that ends the epoch before has
+ *     the whole network, and a run that resumes from it does the surgery again; all later ones name the smaller
+ * network, also that of a stop before the first step, whose position is the same.
  *   - The recorded DOM draw is made once, from stream "dom" of the seed, and is stored in every checkpoint.
  *
  * All transitions are in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in
@@ -91,6 +92,7 @@ const struct weight_run *trainer_run_at(struct wasd_trainer *t, uint64_t step)
 		.master = wasd_model_master(t->model),
 		.optim = t->blocks,
 		.stats = wasd_model_stats(t->model, WASD_STATS_TRAIN),
+		.smaller = t->network != NULL,
 		.log = t->hooks ? say_for_strategy : NULL,
 		.ctx = t,
 	};
@@ -170,6 +172,15 @@ static void note_step(struct wasd_trainer *t, double loss, int images)
 	t->point_images = 0;
 }
 
+/* Once for a step: that of an epoch's first one may have come before the surgery. */
+static void act(struct wasd_trainer *t)
+{
+	if (t->acted == trainer_step(t) + 1)
+		return;
+	t->acted = trainer_step(t) + 1;
+	chain_event(t->weights, trainer_run_at(t, trainer_step(t)));
+}
+
 static enum wasd_status gradient_step(struct wasd_trainer *t, const struct wasd_batch *b,
                                       const struct wasd_targets *targets, double *loss, int *hits, struct wasd_err *err)
 {
@@ -179,7 +190,7 @@ static enum wasd_status gradient_step(struct wasd_trainer *t, const struct wasd_
 	                         .update = true,
 	                         .dropout = &t->rng_dropout};
 	struct weight_when now = {.epoch = t->epoch, .batch = t->next};
-	chain_event(t->weights, trainer_run_at(t, trainer_step(t)));
+	act(t);
 	enum wasd_status s = chain_draw(t->weights, &now, NULL, &pass.recipe, err);
 	wasd_model_grad_zero(t->model);
 	if (s || (s = wasd_exec_forward(t->exec, b->x, &pass, err)))
@@ -332,10 +343,13 @@ static enum wasd_status stop(struct wasd_trainer *t, struct wasd_err *err)
 /* The event of the step that comes next may be the last one. */
 static enum wasd_status cut_if_asked(struct wasd_trainer *t, struct wasd_err *err)
 {
-	if (!chain_ever_cuts(t->weights))
+	if (!chain_cuts_at(t->weights))
 		return WASD_OK;
-	chain_event(t->weights, trainer_run_at(t, trainer_step(t)));
-	return chain_cuts(t->weights, trainer_run_at(t, trainer_step(t))) ? trainer_cut(t, err) : WASD_OK;
+	act(t);
+	if (!chain_cuts(t->weights, trainer_run_at(t, trainer_step(t))))
+		return WASD_OK;
+	t->acted = 0; /* the strategy of the smaller network has not */
+	return trainer_cut(t, err);
 }
 
 /* TRAINING -> CALIBRATING | STOPPED */

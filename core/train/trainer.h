@@ -53,6 +53,7 @@ struct wasd_trainer {
 	size_t eval_bytes;          /* memory of an evaluation */
 	struct weight_chain *weights;            /* forms the weights of each pass */
 	struct weight_run run;                   /* what its strategies see between two steps */
+	uint64_t acted;                          /* the last step whose event they had, counted from 1; 0: none */
 	struct weight_block *blocks;             /* the optimizer's state; ends at a NULL name */
 	struct trainer_mode mode[TRAINER_MODES]; /* AOM first, then DOM if a strategy draws */
 	int n_modes;
@@ -182,7 +183,9 @@ enum wasd_status trainer_reshape(struct wasd_trainer *t, const cJSON *network, s
 void trainer_net_done(struct trainer_net *n);
 /* The facts that come with every checkpoint. NULL: no memory. */
 cJSON *trainer_make_info(const struct wasd_trainer *t);
-/* surgery.c: the trainer goes on without the channels that are dead, with the same logits. */
+/* surgery.c: the trainer goes on without the channels that are dead, with the same logits; and before the run, whether
+ * that can be done to its network: WASD_EINVAL with a pointer, of a run whose strategy cuts. */
+enum wasd_status trainer_check_cut(const struct wasd_trainer *t, struct wasd_err *err);
 enum wasd_status trainer_cut(struct wasd_trainer *t, struct wasd_err *err);
 
 /* Makes everything that follows from spec and dataset alone: small, and without measurements. */

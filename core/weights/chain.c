@@ -403,12 +403,12 @@ bool chain_cuts(const struct weight_chain *c, const struct weight_run *now)
 	return false;
 }
 
-bool chain_ever_cuts(const struct weight_chain *c)
+const char *chain_cuts_at(const struct weight_chain *c)
 {
-	for (int i = 0; i < c->n; i++)
-		if (cuts_at(&c->part[i]))
-			return true;
-	return false;
+	const char *at = NULL;
+	for (int i = 0; i < c->n && !at; i++)
+		at = cuts_at(&c->part[i]);
+	return at;
 }
 
 struct weight_pace chain_pace(const struct weight_chain *c, const struct weight_run *now)

@@ -55,9 +55,10 @@ enum wasd_status chain_begin(struct weight_chain *c, const cJSON *optimizer, con
 void chain_event(struct weight_chain *c, const struct weight_run *now);
 void chain_after_step(struct weight_chain *c, const struct weight_run *now);
 void chain_at_epoch(struct weight_chain *c, const struct weight_run *now);
-/* Is the network to lose its dead channels before the epoch that comes next? ever: at any time of the run. */
+/* Is the network to lose its dead channels before the epoch that comes next? */
 bool chain_cuts(const struct weight_chain *c, const struct weight_run *now);
-bool chain_ever_cuts(const struct weight_chain *c);
+/* The JSON pointer of the member that asks for it; NULL: at no time of the run. */
+const char *chain_cuts_at(const struct weight_chain *c);
 struct weight_pace chain_pace(const struct weight_chain *c, const struct weight_run *now);
 
 /* ---- the draw */

@@ -94,6 +94,7 @@ struct weight_run {
 	real *master;
 	const struct weight_block *optim; /* the optimizer's state; ends at a NULL name */
 	real *stats;                      /* the statistics that training updates */
+	bool smaller;                     /* the network has lost its dead channels (cuts) */
 	void (*log)(void *ctx, const char *level, const char *text);
 	void *ctx;
 };
@@ -185,7 +186,8 @@ struct weight_strategy {
 	void (*pace)(const void *self, const struct weight_run *r, struct weight_pace *pace);
 	/* Asked before an epoch, after the event of its first step: is the network now to lose the channels that are dead
 	 * (graph/alive.h)? The trainer then goes on with the smaller network and with a strategy created anew for it, whose
-	 * begin sees a step above 0, and which must have nothing left to do; its event is called for that step once more.
+	 * begin sees r->smaller, and which must have nothing left to do; its event is called for that step once more. So it
+	 * is in a run that resumes with the smaller network, whatever the step.
 	 * No other strategy may stand in the list of one that ever answers true (cuts_at). */
 	bool (*cuts)(const void *self, const struct weight_run *r);
 	const char *(*cuts_at)(const void *self); /* the JSON pointer of the member that asks for it; NULL: never cuts */

@@ -451,7 +451,7 @@ static enum wasd_status begin(void *self, const struct weight_run *r, struct was
 {
 	struct structured *s = self;
 	(void)err;
-	s->over = r->step > 0;
+	s->over = r->smaller;
 	return WASD_OK;
 }
 

@@ -27,6 +27,9 @@ static struct wasd_dataset *data;
 	"}," \
 	"\"checkpoint\":{\"every\":1}}"
 #define SPEC SPEC_OF(ROW, "{\"type\":\"adamw\",\"lr\":0.002}")
+#define SPEC_FIRST \
+	SPEC_OF("{\"type\":\"structured\",\"end\":0,\"round_to\":1,\"remove\":\"train\"}", \
+	        "{\"type\":\"adamw\",\"lr\":0.002}")
 #define SPEC_SGD SPEC_OF(ROW, "{\"type\":\"sgd\",\"lr\":0.05,\"momentum\":0.9}")
 
 static struct wasd_graph *graph_of(const struct tiny_run *r)
@@ -123,26 +126,30 @@ static void the_logits_stay(void)
 	}
 }
 
-/* Stopped before, at, and after the surgery. */
+/* Stopped at every poll: before, right after, and long after the surgery, which comes before the second epoch or before
+ * the first one. */
 static void a_cut_run_has_the_same_bits(void)
 {
-	struct tiny_run straight = {0};
-	tiny_go(&straight, SPEC, data);
-	CHECK_MSG(!straight.status, "%s", straight.err.msg);
-	CHECK_INT(straight.end, WASD_TRAIN_DONE);
-	for (int at = 1; at < straight.polls; at += 1 + straight.polls / 23) {
-		struct tiny_run cut = {.stop_at = at};
-		tiny_go(&cut, SPEC, data);
-		CHECK_INT(cut.end, WASD_TRAIN_CANCELLED);
-		cut.stop_at = 0;
-		tiny_go(&cut, SPEC, data);
-		CHECK_MSG(!cut.status, "%s", cut.err.msg);
-		CHECK_MSG(!strcmp(cut.sha, straight.sha), "stopped at poll %d, other weights", at);
-		for (int k = 0; k < TINY_NAMES; k++)
-			CHECK(cut.value[4][k] == straight.value[4][k] || isnan(straight.value[4][k]));
-		tiny_done(&cut);
+	static const char *const specs[] = {SPEC, SPEC_FIRST};
+	for (size_t s = 0; s < 2; s++) {
+		struct tiny_run straight = {0};
+		tiny_go(&straight, specs[s], data);
+		CHECK_MSG(!straight.status, "%s", straight.err.msg);
+		CHECK_INT(straight.end, WASD_TRAIN_DONE);
+		for (int at = 1; at < straight.polls; at++) {
+			struct tiny_run cut = {.stop_at = at};
+			tiny_go(&cut, specs[s], data);
+			CHECK_INT(cut.end, WASD_TRAIN_CANCELLED);
+			cut.stop_at = 0;
+			tiny_go(&cut, specs[s], data);
+			CHECK_MSG(!cut.status, "%s", cut.err.msg);
+			CHECK_MSG(!strcmp(cut.sha, straight.sha), "spec %zu, stopped at poll %d, other weights", s, at);
+			for (int k = 0; k < TINY_NAMES; k++)
+				CHECK(cut.value[4][k] == straight.value[4][k] || isnan(straight.value[4][k]));
+			tiny_done(&cut);
+		}
+		tiny_done(&straight);
 	}
-	tiny_done(&straight);
 }
 
 /* The weights, statistics and optimizer state after the surgery alone. */
@@ -247,6 +254,47 @@ static void others_read_it(void)
 	tiny_done(&early);
 }
 
+/* What reads the sum of the images and a convolution keeps its columns, and the others become fewer. */
+static void images_in_an_add(void)
+{
+	static const char spec[] =
+		"{\"model\":{\"layers\":[{\"type\":\"conv\",\"name\":\"a\",\"out\":3},{\"type\":\"add\",\"from\":[\"a\","
+		"\"input\"]},{\"type\":\"conv\",\"name\":\"b\",\"out\":8},{\"type\":\"relu\"},{\"type\":\"globalpool\"},"
+		"{\"type\":\"flatten\"},{\"type\":\"linear\",\"name\":\"fc\",\"out\":\"classes\"}]},\"weights\":[{\"type\":\"structured\",\"granularity\":\"channel\",\"end\":1,"
+		"\"round_to\":1,\"remove\":\"train\"}],\"train\":{\"epochs\":2,\"batch\":32}}";
+	struct tiny_run r = {0};
+	tiny_go(&r, spec, data);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	CHECK_INT(params_of(&r), (3 * 27 + 3) + (4 * 27 + 4) + (4 * 10 + 10));
+	tiny_done(&r);
+}
+
+/* How often the log tells of what may die, and of what died before the first step and before the one of the surgery. */
+static void count_lines(void *ctx, const char *level, const char *text)
+{
+	int *n = ctx;
+	(void)level;
+	n[0] += strstr(text, "may die") != NULL;
+	n[1] += strstr(text, "before step 1,") != NULL;
+	n[2] += strstr(text, "before step 7,") != NULL;
+	n[3] += strstr(text, "before epoch 2 the network lost") != NULL;
+}
+
+static void it_is_told_once(void)
+{
+	int lines[4] = {0};
+	cJSON *spec = cJSON_Parse(SPEC);
+	struct wasd_trainer *t = NULL;
+	enum wasd_train_end end;
+	CHECK(!wasd_trainer_create(&(struct wasd_train_opts){.spec = spec, .data = data}, &t, NULL));
+	CHECK_INT(wasd_trainer_info(t).steps_per_epoch, 6);
+	CHECK(!wasd_trainer_run(t, &(struct wasd_train_hooks){.ctx = lines, .log = count_lines}, &end, NULL, NULL));
+	for (int i = 0; i < 4; i++)
+		CHECK_INT(lines[i], 1);
+	wasd_trainer_destroy(t);
+	cJSON_Delete(spec);
+}
+
 static void no_memory(void)
 {
 	struct paused p;
@@ -272,22 +320,44 @@ static void no_memory(void)
 	paused_done(&p);
 }
 
+static enum wasd_status oblong_build(struct wasd_graph *g, int classes, const int *options, struct wasd_err *err)
+{
+	(void)options;
+	wasd_node x = wasd_graph_conv_rect(g, wasd_graph_input(g), "a", 4, 3, 2, 1, 1, 0, 16, 16, 1, true);
+	x = wasd_graph_flatten(g, wasd_graph_globalpool(g, wasd_graph_relu(g, x)));
+	return wasd_graph_finish(g, wasd_graph_linear(g, x, "fc", classes, true), err);
+}
+
+static const char *oblong_was(const int *options)
+{
+	(void)options;
+	return "{\"transforms\":[]}";
+}
+
+static const struct wasd_arch oblong = {.name = "oblong",
+                                        .summary = "kernels that no list of layers has",
+                                        .paper_was = oblong_was,
+                                        .min_side = 4,
+                                        .build = oblong_build};
+const struct wasd_arch *const wasd_arch_more[] = {&oblong, NULL};
+
 static void refusals(void)
 {
-	static const char *const c[][2] = {
-		{"{\"type\":\"structured\",\"granularity\":\"tap\",\"remove\":\"train\"}", "/weights/0/remove"},
-		{"{\"type\":\"compander\"}," ROW, "/weights/1/remove"},
-		{ROW ",{\"type\":\"magnitude\"}", "/weights/0/remove"},
+	static const char *const c[][3] = {
+		{MODEL, "{\"type\":\"structured\",\"granularity\":\"tap\",\"remove\":\"train\"}", "/weights/0/remove"},
+		{MODEL, "{\"type\":\"compander\"}," ROW, "/weights/1/remove"},
+		{MODEL, ROW ",{\"type\":\"magnitude\"}", "/weights/0/remove"},
+		{"{\"arch\":\"oblong\"}", ROW, "/weights/0/remove"},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
-		char *text = wasd_asprintf("{\"model\":" MODEL ",\"weights\":[%s],\"train\":{\"epochs\":4,\"batch\":32}}",
-		                           c[i][0]);
+		char *text = wasd_asprintf("{\"model\":%s,\"weights\":[%s],\"train\":{\"epochs\":4,\"batch\":32}}", c[i][0],
+		                           c[i][1]);
 		cJSON *spec = cJSON_Parse(text);
 		struct wasd_trainer *t = NULL;
 		struct wasd_err err = {0};
 		CHECK_MSG(wasd_trainer_create(&(struct wasd_train_opts){.spec = spec, .data = data}, &t, &err) == WASD_EINVAL &&
-		              !strcmp(err.pointer, c[i][1]),
-		          "%s: at %s: %s", c[i][0], err.pointer, err.msg);
+		              !strcmp(err.pointer, c[i][2]),
+		          "%s: at %s: %s", c[i][1], err.pointer, err.msg);
 		wasd_trainer_destroy(t);
 		cJSON_Delete(spec);
 		wasd_free(text);
@@ -304,6 +374,8 @@ int main(void)
 	TEST_RUN(a_cut_run_has_the_same_bits);
 	TEST_RUN(with_two_threads);
 	TEST_RUN(others_read_it);
+	TEST_RUN(images_in_an_add);
+	TEST_RUN(it_is_told_once);
 	TEST_RUN(no_memory);
 	TEST_RUN(refusals);
 	wasd_dataset_close(data);
