@@ -8,6 +8,7 @@
 #include "jobs/blobs.h"
 #include "process/helper.h"
 #include "log.h"
+#include "wasd/cond.h"
 #include "wasd/protocol.h"
 
 #include <errno.h>
@@ -32,8 +33,9 @@ struct convert {
 	struct convert_config cfg;
 	char *dir;
 	struct helper helper;
-	pthread_mutex_t making; /* one conversion at a time; taken before lock */
-	pthread_mutex_t lock;   /* the table */
+	pthread_mutex_t lock;
+	pthread_cond_t free; /* `making` has become false */
+	bool making;         /* one conversion at a time; protected by lock, like the table */
 	struct made made[FILES_MAX];
 	int64_t sweep_us; /* [S] */
 };
@@ -121,6 +123,29 @@ static void convert_tick(void *ctx)
 	pthread_mutex_unlock(&c->lock);
 }
 
+/* ---- one at a time -------------------------------------------------------------------------------------------- */
+
+/* Waits until no other conversion runs, and begins one, which `end` ends. WASD_EBUSY: the deadline has passed. */
+static enum wasd_status begin(struct convert *c, int64_t deadline_us, struct wasd_err *err)
+{
+	pthread_mutex_lock(&c->lock);
+	bool in_time = wasd_mono_us() < deadline_us;
+	while (c->making && in_time)
+		in_time = wasd_cond_wait_until(&c->free, &c->lock, deadline_us);
+	bool mine = !c->making && wasd_mono_us() < deadline_us;
+	c->making |= mine;
+	pthread_mutex_unlock(&c->lock);
+	return mine ? WASD_OK : wasd_fail(err, WASD_EBUSY, "other conversions of checkpoints took too long; try again");
+}
+
+static void end(struct convert *c)
+{
+	pthread_mutex_lock(&c->lock);
+	c->making = false;
+	pthread_cond_signal(&c->free);
+	pthread_mutex_unlock(&c->lock);
+}
+
 /* ---- converting -------------------------------------------------------------------------------------------------- */
 
 /* profile: id of the mode's profile, NULL for aom and dom. */
@@ -185,13 +210,14 @@ enum wasd_status convert_export(struct convert *c, const char *checkpoint, const
 		storage_profile_done(&p);
 		return WASD_OK;
 	}
-	pthread_mutex_lock(&c->making);
-	if (!open_made(c, name, out)) { /* the request before this one may have made the same file */
-		s = make(c, name, checkpoint, p.id, format, mode, deadline_us, err);
-		if (s == WASD_OK && !open_made(c, name, out))
-			s = wasd_fail(err, WASD_EIO, "the engine wrote no converted file");
+	if ((s = begin(c, deadline_us, err)) == WASD_OK) {
+		if (!open_made(c, name, out)) { /* the request before this one may have made the same file */
+			s = make(c, name, checkpoint, p.id, format, mode, deadline_us, err);
+			if (s == WASD_OK && !open_made(c, name, out))
+				s = wasd_fail(err, WASD_EIO, "the engine wrote no converted file");
+		}
+		end(c);
 	}
-	pthread_mutex_unlock(&c->making);
 	storage_profile_done(&p);
 	return s;
 }
@@ -208,14 +234,16 @@ enum wasd_status convert_inspect(struct convert *c, const char *checkpoint, cons
 	cJSON *copy = kernels ? cJSON_Duplicate(kernels, true) : NULL;
 	if (kernels && !copy)
 		return wasd_fail(err, WASD_ENOMEM, "no memory to inspect a checkpoint");
-	pthread_mutex_lock(&c->making); /* one copy of a checkpoint in memory at a time */
-	enum wasd_status s = storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
+	enum wasd_status s = begin(c, deadline_us, err); /* one copy of a checkpoint in memory at a time */
 	if (s == WASD_OK) {
-		call.json = wasd_message("inspect", "bytes:i sha256:s kernels:?j", bytes, sha, copy);
-		copy = NULL;
-		s = helper_ask(&c->helper, &call, fd, deadline_us, err);
+		s = storage_ckpt_memfd(c->cfg.db, checkpoint, &fd, &bytes, sha, err);
+		if (s == WASD_OK) {
+			call.json = wasd_message("inspect", "bytes:i sha256:s kernels:?j", bytes, sha, copy);
+			copy = NULL;
+			s = helper_ask(&c->helper, &call, fd, deadline_us, err);
+		}
+		end(c);
 	}
-	pthread_mutex_unlock(&c->making);
 	if (s == WASD_OK)
 		*out = cJSON_DetachItemFromObjectCaseSensitive(call.reply, "found");
 	cJSON_Delete(copy);
@@ -283,20 +311,20 @@ enum wasd_status convert_import(struct convert *c, const char *sha256, const cJS
 	close(blob.fd);
 	wasd_ulid("import_", name);
 	char *from = blobs_path(c->cfg.data_dir, sha256), *to = wasd_asprintf("%s/%s", c->dir, name);
-	pthread_mutex_lock(&c->making);
-	s = from && to ? storage_space(c->cfg.db, 0, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
-	if (s == WASD_OK) {
-		call.json = import_message(from, to, how);
-		s = helper_ask(&c->helper, &call, -1, deadline_us, err);
-	}
 	id[0] = 0;
-	if (s == WASD_OK && !dry)
-		s = store(c, to, call.reply, id, err);
+	s = from && to ? begin(c, deadline_us, err) : wasd_fail(err, WASD_ENOMEM, "no memory for an import");
+	if (s == WASD_OK) {
+		if ((s = storage_space(c->cfg.db, 0, err)) == WASD_OK) {
+			call.json = import_message(from, to, how);
+			s = helper_ask(&c->helper, &call, -1, deadline_us, err);
+		}
+		if (s == WASD_OK && !dry)
+			s = store(c, to, call.reply, id, err);
+		unlink(to);
+		end(c);
+	}
 	if (s == WASD_OK && !dry)
 		log_line(LOG_INFO, "checkpoint imported", "checkpoint=%s blob=%.16s", id, sha256);
-	if (to)
-		unlink(to);
-	pthread_mutex_unlock(&c->making);
 	api_call_done(&call);
 	wasd_free(from);
 	wasd_free(to);
@@ -328,8 +356,8 @@ enum wasd_status convert_create(const struct convert_config *cfg, struct convert
 		return wasd_fail(err, WASD_ENOMEM, "no memory for conversions");
 	}
 	c->cfg = *cfg;
-	pthread_mutex_init(&c->making, NULL);
 	pthread_mutex_init(&c->lock, NULL);
+	wasd_cond_init(&c->free);
 	enum wasd_status s = wasd_remove_tree(c->dir, err);
 	if (s == WASD_OK)
 		s = wasd_mkdirs(c->dir, err);
@@ -361,7 +389,7 @@ void convert_destroy(struct convert *c)
 	if (!c)
 		return;
 	helper_done(&c->helper);
-	pthread_mutex_destroy(&c->making);
+	pthread_cond_destroy(&c->free);
 	pthread_mutex_destroy(&c->lock);
 	wasd_free(c->dir);
 	wasd_free(c);
