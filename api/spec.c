@@ -747,8 +747,20 @@ static bool has_profile(const cJSON *spec, const char *name)
 	return false;
 }
 
+/* Has the canonical spec a strategy that may leave dead channels? */
+static bool prunes(const cJSON *spec, const cJSON *caps)
+{
+	const cJSON *entry;
+	const char *type;
+	cJSON_ArrayForEach(entry, wasd_json_get(spec, "weights"))
+		if (wasd_json_str(entry, "type", &type) &&
+		    cJSON_IsTrue(wasd_json_get(caps_row(caps, "strategies", type), "prunes")))
+			return true;
+	return false;
+}
+
 /* Does what is to follow the completion fit the rest of the canonical spec? */
-static void check_on_complete(const cJSON *spec, struct api_faults *faults)
+static void check_on_complete(const cJSON *spec, const cJSON *caps, struct api_faults *faults)
 {
 	static const char at[] = "/on_complete/deploy/mode";
 	const cJSON *asked = wasd_json_get(spec, "on_complete"), *one;
@@ -763,7 +775,7 @@ static void check_on_complete(const cJSON *spec, struct api_faults *faults)
 		return;
 	if ((profile = wasd_mode_member(mode)) && !has_profile(spec, profile))
 		api_fault(faults, "invalid_field", at, "%s: /profiles has no profile %s", at, profile);
-	else if (!strcmp(mode, WASD_MODE_SLIM) && !cJSON_GetArraySize(wasd_json_get(spec, "weights")))
+	else if (!strcmp(mode, WASD_MODE_SLIM) && !prunes(spec, caps))
 		api_fault(faults, "invalid_field", at, "%s: without a strategy that prunes (/weights) the job has no mode %s",
 		          at, mode);
 	else if (!profile && strcmp(mode, WASD_MODE_SLIM) && !spec_was((cJSON *)(uintptr_t)spec, was))
@@ -782,7 +794,7 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 	spec_check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"),
 	                  faults);
 	check_profiles(&c, out);
-	check_on_complete(out, faults);
+	check_on_complete(out, caps, faults);
 	if (api_poisoned(out))
 		faults->no_memory = true;
 	if (!faults->n && !faults->no_memory)

@@ -199,7 +199,8 @@ static bool strategies(cJSON *list)
 {
 	const struct weight_strategy *s;
 	for (int i = 0; (s = weight_strategy_at(i)); i++)
-		if (!named(list, "type", s->name, s->summary, s->options))
+		if (!named(list, "type", s->name, s->summary, s->options) ||
+		    !cJSON_AddBoolToObject(cJSON_GetArrayItem(list, i), "prunes", weight_strategy_prunes(s)))
 			return false;
 	return true;
 }

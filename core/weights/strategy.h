@@ -230,6 +230,12 @@ struct weight_strategy {
 	void (*backward)(const struct wasd_recipe *r, const struct weight_kernel *k, struct wasd_rect at, real *ds);
 };
 
+/* True: it takes weights away for good, a mask in the terms above. */
+static inline bool weight_strategy_prunes(const struct weight_strategy *s)
+{
+	return s->event && !s->link && !s->draw;
+}
+
 extern const struct weight_strategy weight_compander, weight_magnitude, weight_weightmom, weight_structured;
 const struct weight_strategy *weight_strategy_at(int i);              /* table.c; NULL after the last */
 const struct weight_strategy *weight_strategy_find(const char *name); /* NULL: unknown */

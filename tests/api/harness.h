@@ -27,7 +27,7 @@ static const char *const test_caps =
 	"\"strategies\":["
 	"{\"type\":\"was\",\"summary\":\"augmentation\",\"options\":[]},"
 	"{\"type\":\"sparse\",\"summary\":\"zeros\",\"options\":[{\"name\":\"share\",\"type\":\"number\",\"default\":0.5,\"min\":0,\"max\":1}]},"
-	"{\"type\":\"thin\",\"summary\":\"a mask\",\"options\":[{\"name\":\"begin\",\"type\":\"number\",\"min\":0,\"max\":9},"
+	"{\"type\":\"thin\",\"summary\":\"a mask\",\"prunes\":true,\"options\":[{\"name\":\"begin\",\"type\":\"number\",\"min\":0,\"max\":9},"
 	"{\"name\":\"scope\",\"type\":\"string\",\"default\":\"layer\",\"choices\":[\"layer\",\"global\"]},"
 	"{\"name\":\"layers\",\"type\":\"string\",\"default\":\"all\",\"min\":1,\"max\":20}]}],"
 	"\"optimizers\":["

@@ -21,6 +21,8 @@ static void faults(void)
 		{"\"on_complete\":{\"deploy\":{\"name\":\"live\",\"mode\":\"dom:light\"}}", "/on_complete/deploy/mode"},
 		{"\"was\":false,\"eval\":{\"modes\":[\"aom\"]},\"on_complete\":{\"deploy\":{\"name\":\"live\",\"mode\":\"dom\"}}",
 	     "/on_complete/deploy/mode"},
+		{"\"weights\":[{\"type\":\"sparse\"}],\"on_complete\":{\"deploy\":{\"name\":\"live\",\"mode\":\"slim\"}}",
+	     "/on_complete/deploy/mode"},
 		{"\"on_complete\":{\"deploy\":{\"name\":\"live\",\"batching\":{\"max_batch\":0}}}",
 	     "/on_complete/deploy/batching/max_batch"},
 		{"\"on_complete\":{\"if\":\"val_acc_aom\",\"register\":{\"model\":\"m\"}}", "/on_complete/if"},
@@ -41,6 +43,10 @@ static void faults(void)
 		answer_done(&a);
 	}
 	CHECK_INT(t.queued, 0);
+	struct answer a = submitted("\"weights\":[{\"type\":\"sparse\"},{\"type\":\"thin\",\"begin\":1}],"
+	                            "\"on_complete\":{\"deploy\":{\"name\":\"live\",\"mode\":\"slim\"}}");
+	CHECK_MSG(a.r.status == 201, "%d %s", a.r.status, at_str(&a, "errors/0/pointer"));
+	answer_done(&a);
 	teardown();
 }
 

@@ -38,6 +38,16 @@ static bool listed(const cJSON *caps, const char *table, const char *key, const 
 	return false;
 }
 
+static bool prunes(const cJSON *caps, const char *strategy)
+{
+	const cJSON *row;
+	const char *s;
+	cJSON_ArrayForEach(row, wasd_json_get(caps, "strategies"))
+		if (wasd_json_str(row, "type", &s) && !strcmp(s, strategy))
+			return cJSON_IsTrue(wasd_json_get(row, "prunes"));
+	return false;
+}
+
 static void are_listed(void)
 {
 	cJSON *caps = wasd_capabilities();
@@ -47,6 +57,8 @@ static void are_listed(void)
 	      listed(caps, "optimizers", "name", "signsgd") && listed(caps, "mode_kinds", "name", "halved") &&
 	      listed(caps, "mode_kinds", "name", "plain") && listed(caps, "mode_kinds", "name", "draw"));
 	CHECK(listed(caps, "archs", "name", "resnet18") && !listed(caps, "archs", "name", "speck2"));
+	CHECK(prunes(caps, "thin") && prunes(caps, "magnitude") && prunes(caps, "weightmom") && prunes(caps, "structured"));
+	CHECK(!prunes(caps, "was") && !prunes(caps, "compander") && !prunes(caps, "sparse"));
 	cJSON_Delete(caps);
 }
 

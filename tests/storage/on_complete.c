@@ -146,6 +146,14 @@ static void refusals(void)
 	FAILS(storage_model_get(s, "digits", &m, &err), WASD_ENOTFOUND);
 	loads_are(s, NULL);
 	end_store(s);
+	/* A mode that the checkpoint does not have. */
+	s = fresh_store();
+	OK(complete(s, begin(s, "{\"register\":{\"model\":\"digits\"},\"deploy\":{\"name\":\"live\",\"mode\":\"slim\"}}")));
+	outcome(s, "failed", "has no mode slim: its network has no dead channels");
+	FAILS(storage_model_get(s, "digits", &m, &err), WASD_ENOTFOUND);
+	FAILS(storage_deployment_get(s, "live", &d, &err), WASD_ENOTFOUND);
+	loads_are(s, NULL);
+	end_store(s);
 	/* A job that fails is followed by nothing. */
 	s = fresh_store();
 	attempt = begin(s, ALL);
