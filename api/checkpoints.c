@@ -177,6 +177,10 @@ enum api_result api_checkpoints_layer(struct api_ctx *c, const struct api_reques
 	static const char *const numbers[] = {"output", "outputs", "input", "inputs"};
 	char layer[128];
 	cJSON *kernels = cJSON_CreateObject();
+	if (!kernels) {
+		api_send_no_memory(r);
+		return API_DONE;
+	}
 	api_param(q, "layer", layer);
 	api_add_str(kernels, "layer", layer);
 	for (size_t i = 0; i < API_LEN(numbers); i++) {

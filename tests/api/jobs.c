@@ -836,7 +836,7 @@ static void no_memory(void)
 	static const char sweep[] =
 		"{\"template\":{\"dataset\":\"data\",\"model\":{\"arch\":\"resnet18\"}},\"space\":{\"/train/optimizer/lr\":{\"values\":[0.1]}},"
 		"\"search\":{\"method\":\"asha\",\"max_trials\":1}}";
-	char id[64], ckpt[32], url[160], profiles[160], sweeps[160];
+	char id[64], ckpt[32], url[160], profiles[160], sweeps[160], layer[160];
 	setup();
 	make_dataset("data", test_info);
 	make_job("resnet18", id);
@@ -846,6 +846,7 @@ static void no_memory(void)
 	answer_done(&made);
 	snprintf(url, sizeof url, "/v1/jobs/%s", id);
 	snprintf(profiles, sizeof profiles, "/v1/checkpoints/%s/profiles", ckpt);
+	snprintf(layer, sizeof layer, "/v1/checkpoints/%s/layers/conv1", ckpt);
 	const struct {
 		const char *method, *url, *body;
 	} rows[] = {
@@ -859,6 +860,7 @@ static void no_memory(void)
 		{"GET", profiles, NULL},
 		{"POST", "/v1/sweeps?dry_run=true", sweep},
 		{"GET", sweeps, NULL},
+		{"GET", layer, NULL},
 	};
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		int answers[6] = {0};
