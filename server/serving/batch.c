@@ -1,6 +1,7 @@
 /* batch.c - the question that a batch asks, and each member's part of the answer. */
 #include "serving/queue_internal.h"
 
+#include "wasd/data.h"
 #include "wasd/protocol.h"
 
 #include <math.h>
@@ -49,6 +50,25 @@ enum wasd_status batch_post(struct queue *q, struct batch *b, void (*done)(struc
 		                                          a->call.reply_max;
 	}
 	return asker_post(q->asker, &b->question, question_of(b), parts, b->n, err);
+}
+
+enum wasd_status batch_check(const struct batch *b, struct wasd_err *err)
+{
+	const cJSON *crops = wasd_json_get(b->answer.reply, "crops"), *v;
+	int64_t n = 0;
+	if (!crops)
+		return WASD_OK;
+	cJSON_ArrayForEach(v, crops) {
+		if (!cJSON_IsNumber(v) || v->valuedouble != v->valueint || v->valueint < 1 || v->valueint > WASD_CROPS_MAX)
+			return wasd_fail(err, WASD_ECORRUPT,
+			                 "the engine's answer: the crops of image %lld are not a number from 1 to %d", (long long)n,
+			                 WASD_CROPS_MAX);
+		n++;
+	}
+	return n == b->total ?
+	           WASD_OK :
+	           wasd_fail(err, WASD_ECORRUPT, "the engine's answer has the crops of %lld images, not of %lld",
+	                     (long long)n, (long long)b->total);
 }
 
 int64_t batch_computed(const cJSON *reply, int64_t from, int64_t n)

@@ -246,6 +246,10 @@ static void answered(struct question *question)
 	struct queue *q = b->queue;
 	struct whole *over = NULL;
 	b->status = asker_take(q->asker, question, &b->answer, &b->err);
+	if (b->status == WASD_OK && (b->status = batch_check(b, &b->err)) != WASD_OK) {
+		api_call_done(&b->answer);
+		b->answer = (struct api_call){0};
+	}
 	pthread_mutex_lock(&q->lock);
 	b->answered = true;
 	if (!b->posting)

@@ -106,6 +106,8 @@ int64_t lanes_wait_s(const struct queue *q);
 
 /* Sends the question. Its members are pinned and no lock is held. */
 enum wasd_status batch_post(struct queue *q, struct batch *b, void (*done)(struct question *), struct wasd_err *err);
+/* WASD_ECORRUPT: the answer's "crops" do not fit the batch. */
+enum wasd_status batch_check(const struct batch *b, struct wasd_err *err);
 /* How many images the network computed for n images of an answer, from image `from`: its "crops", or one each. */
 int64_t batch_computed(const cJSON *reply, int64_t from, int64_t n);
 /* Copies a member's rows of the answer, which begin after `before` images, to its request. */

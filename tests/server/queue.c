@@ -26,6 +26,7 @@ static struct {
 	bool down, instant; /* no process; it answers before asker_post returns */
 	void (*meanwhile)(void);
 	enum wasd_status status; /* of the next answer */
+	const char *crops;       /* "crops" of the answers instead of the right ones */
 	struct wasd_err err;
 } p = {.lock = PTHREAD_MUTEX_INITIALIZER};
 static struct queue *queue;
@@ -97,9 +98,11 @@ static void answer(int i)
 	}
 	q->reply = wasd_message("inferred", "re:i macs:i timing_us:j", (int64_t)1, (int64_t)100,
 	                        wasd_message(NULL, "decode:i queue:i compute:i", (int64_t)1, (int64_t)2, (int64_t)3000000));
-	if (several)
+	if (p.crops)
+		cJSON_AddItemToObject(q->reply, "crops", cJSON_Parse(p.crops));
+	else if (several)
 		cJSON_AddItemToObject(q->reply, "crops", crops);
-	else
+	if (p.crops || !several)
 		cJSON_Delete(crops);
 	q->bin = (char *)rows;
 	q->bin_len = n * ROW;
@@ -462,6 +465,28 @@ static void multiply_adds_of_crops(void)
 	finish();
 }
 
+static void bad_crops_are_refused(void)
+{
+	static const struct {
+		const char *crops;
+		bool good;
+	} rows[] = {{"[1,3]", true},     {"[3]", false},     {"[1,1,1]", false}, {"[]", false},       {"[1,0]", false},
+	            {"[4,1]", false},    {"[1,-1]", false},  {"[1.5,1]", false}, {"[1e99,1]", false}, {"[1,\"3\"]", false},
+	            {"[null,1]", false}, {"[[1],1]", false}, {"3", false}};
+	begin();
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct request *r = ask(request("d", "aom", 1, 2));
+		p.crops = rows[i].crops;
+		answer((int)i);
+		p.crops = NULL;
+		await_end(r);
+		CHECK_MSG(r->ask.status == (rows[i].good ? WASD_OK : WASD_ECORRUPT), "%s: %d", rows[i].crops, r->ask.status);
+		CHECK_MSG(rows[i].good || (strstr(r->ask.err.msg, "the crops") && !r->ask.call.reply), "%s", rows[i].crops);
+		done(r);
+	}
+	finish();
+}
+
 static void deadlines_end_what_waits_and_what_is_asked(void)
 {
 	begin();
@@ -651,6 +676,7 @@ int main(void)
 	TEST_RUN(priorities_are_strict_and_in_order_of_arrival);
 	TEST_RUN(a_large_request_is_split);
 	TEST_RUN(multiply_adds_of_crops);
+	TEST_RUN(bad_crops_are_refused);
 	TEST_RUN(deadlines_end_what_waits_and_what_is_asked);
 	TEST_RUN(deployments_take_turns);
 	TEST_RUN(a_client_that_leaves_while_its_bytes_are_sent);
