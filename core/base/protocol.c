@@ -259,10 +259,10 @@ static const struct wasd_message rows[] = {
      .members = {OBJECT("spec"), STRING("data"), STRING("dataset"), THREADS}},
 	{"estimated", CHECK, WASD_ENGINE, .members = {RE, OBJECT("sizes")}},
 	/* How long its steps take (wasd_train_measure), in a process of its own. memory_mb: the most private memory that it
-     * may take; 0: no limit. */
+     * may take; 0: no limit; cgroup: a control group limits it already. */
 	{"measure", CHECK, WASD_DAEMON, "measured",
      .members = {OBJECT("spec"), STRING("data"), STRING("dataset"), THREADS, INTEGER("nice", -20, 19),
-                 COUNT("memory_mb"), INTEGER("budget_ms", 1, 60000)}},
+                 COUNT("memory_mb"), INTEGER("budget_ms", 1, 60000), OPTIONAL(BOOLEAN, "cgroup")}},
 	{"measured", CHECK, WASD_ENGINE,
      .members = {RE, INTEGER("batch", 1, 1 << 20), COUNT("steps"), NUMBER("step_s"), NUMBER("image_s")}},
 };

@@ -128,7 +128,8 @@ enum wasd_status engine_measure(const cJSON *request, struct wasd_train_times *o
 	wasd_json_i64(request, "budget_ms", &budget_ms);
 	wasd_json_i64(request, "memory_mb", &mb);
 	engine_be_nice(request);
-	enum wasd_status s = engine_limit_memory(mb, err);
+	bool limited = cJSON_IsTrue(wasd_json_get(request, "cgroup")); /* a control group has been set up already */
+	enum wasd_status s = engine_limit_memory(limited ? 0 : mb, err);
 	if (!s && !(s = wasd_threads_init(threads_of(request), err)) && !(s = open_dataset(request, &data, err))) {
 		o.data = data;
 		s = wasd_train_measure(&o, (int)wasd_spec_number(spec, "/train/batch"), budget_ms * 1000, out, err);

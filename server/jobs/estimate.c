@@ -207,7 +207,8 @@ static cJSON *question_of(const struct timing *t)
 	cJSON *m = cJSON_Duplicate(t->question, 1);
 	cJSON_DeleteItemFromObjectCaseSensitive(m, "beside");
 	if (m && cJSON_AddStringToObject(m, "type", "measure") && cJSON_AddStringToObject(m, "data", t->g->cfg.data_dir) &&
-	    cJSON_AddNumberToObject(m, "nice", NICE) && cJSON_AddNumberToObject(m, "budget_ms", t->g->cfg.budget_ms))
+	    cJSON_AddNumberToObject(m, "nice", NICE) && cJSON_AddNumberToObject(m, "budget_ms", t->g->cfg.budget_ms) &&
+	    (!task_has_cgroup(&t->task) || cJSON_AddTrueToObject(m, "cgroup")))
 		return m;
 	cJSON_Delete(m);
 	return NULL;

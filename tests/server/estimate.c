@@ -4,6 +4,7 @@
 #include "fake_engine.h"
 #include "jobs/estimate.h"
 #include "log.h"
+#include "process/cgroup.h"
 #include "wasd/cond.h"
 
 #include <sys/stat.h>
@@ -21,14 +22,23 @@ struct one {
 	int told;
 };
 
-static void start(int limit_s)
+static void start_in(struct cgroups *groups, int limit_s)
 {
-	struct supervisor_config sc = {.engine = engine_path, .heartbeat_ms = 60000, .kill_ms = 200, .tick_ms = 20};
+	struct supervisor_config sc = {.engine = engine_path,
+	                               .heartbeat_ms = 60000,
+	                               .kill_ms = 200,
+	                               .tick_ms = 20,
+	                               .cgroups = groups};
 	if (supervisor_create(&sc, &sup, NULL) != WASD_OK)
 		abort();
 	struct estimates_config ec = {.sup = sup, .data_dir = dir, .answer_ms = 60000, .budget_ms = 7, .limit_s = limit_s};
 	CHECK(estimates_create(&ec, &estimates, NULL) == WASD_OK);
 	api = estimates_api(estimates);
+}
+
+static void start(int limit_s)
+{
+	start_in(NULL, limit_s);
 }
 
 static void stop(void)
@@ -48,7 +58,7 @@ static void told(void *ctx)
 	pthread_mutex_unlock(&o->lock);
 }
 
-static void ask(struct one *o, const char *arch, int batch)
+static void ask_limited(struct one *o, const char *arch, int batch, int memory_mb)
 {
 	*o = (struct one){0};
 	pthread_mutex_init(&o->lock, NULL);
@@ -57,8 +67,13 @@ static void ask(struct one *o, const char *arch, int batch)
 		wasd_message(NULL, "spec:j dataset:s threads:i memory_mb:i beside:i",
 	                 wasd_message(NULL, "model:j train:j", wasd_message(NULL, "arch:s", arch),
 	                              wasd_message(NULL, "batch:i epochs:i", (int64_t)batch, (int64_t)(batch + 1))),
-	                 "d.wds", (int64_t)2, (int64_t)0, (int64_t)0);
+	                 "d.wds", (int64_t)2, (int64_t)memory_mb, (int64_t)0);
 	api.ask(api.self, &o->ask, told, o);
+}
+
+static void ask(struct one *o, const char *arch, int batch)
+{
+	ask_limited(o, arch, batch, 0);
 }
 
 /* Waits for the answer: its status. */
@@ -199,6 +214,59 @@ static void too_many_are_refused(void)
 	stop();
 }
 
+/* ---- a limit of memory ---- */
+
+static const char *const group_files[] = {"cgroup.procs",           "cgroup.type",  "cgroup.controllers",
+                                          "cgroup.subtree_control", "memory.max",   "memory.oom.group",
+                                          "memory.swap.max",        "memory.events"};
+
+/* As the kernel does, with the files that are written. */
+static int make_group(const char *path)
+{
+	char at[200];
+	if (wasd_mkdirs(path, NULL) != WASD_OK)
+		return -1;
+	for (size_t i = 0; i < sizeof group_files / sizeof *group_files; i++) {
+		snprintf(at, sizeof at, "%s/%s", path, group_files[i]);
+		if (wasd_file_write_atomic(at, "memory\n", 7, NULL) != WASD_OK)
+			return -1;
+	}
+	return 0;
+}
+
+static int remove_group(const char *path)
+{
+	return wasd_remove_tree(path, NULL) == WASD_OK ? 0 : -1;
+}
+
+/* Where a control group limits the measurement, the process is not limited a second time. */
+static void a_group_is_told(void)
+{
+	struct cgroups *groups = NULL;
+	struct wasd_err err = {0};
+	struct one a;
+	char at[100];
+	snprintf(at, sizeof at, "%s/proc/self", dir);
+	CHECK(wasd_mkdirs(at, NULL) == WASD_OK);
+	strcat(at, "/cgroup");
+	CHECK(wasd_file_write_atomic(at, "0::/\n", 5, NULL) == WASD_OK);
+	snprintf(at, sizeof at, "%s/sys/fs/cgroup", dir);
+	CHECK(!make_group(at));
+	CHECK_MSG(cgroups_open(&(struct cgroup_files){dir, make_group, remove_group}, &groups, &err) == WASD_OK, "%s",
+	          err.msg);
+	start_in(groups, 600);
+	ask_limited(&a, "grouped", 21, 4000);
+	CHECK_MSG(answered(&a) == WASD_OK, "%s", a.ask.err.msg);
+	done(&a);
+	stop();
+	cgroups_close(groups);
+	start(600);
+	ask_limited(&a, "alone", 21, 4000);
+	CHECK_MSG(answered(&a) == WASD_OK, "%s", a.ask.err.msg);
+	done(&a);
+	stop();
+}
+
 /* ---- the engine ---- */
 
 static void measure(const struct wasd_frame *m, const char *fault, const char *data)
@@ -210,6 +278,8 @@ static void measure(const struct wasd_frame *m, const char *fault, const char *d
 	if (!wasd_json_i64(m->json, "nice", &nice) || nice != 10 || !wasd_json_i64(m->json, "budget_ms", &budget) ||
 	    budget != 7 || wasd_json_get(m->json, "beside"))
 		_exit(8);
+	if ((IS("grouped") || IS("alone")) && cJSON_IsTrue(wasd_json_get(m->json, "cgroup")) != IS("grouped"))
+		_exit(9);
 	snprintf(path, sizeof path, "%s/begun", data);
 	int fd = open(path, O_CREAT | O_WRONLY | O_APPEND, 0600);
 	if (fd < 0 || write(fd, "x", 1) != 1)
@@ -268,6 +338,7 @@ int main(int argc, char **argv)
 	TEST_RUN(failures_are_told);
 	TEST_RUN(unwanted_ones_end);
 	TEST_RUN(too_many_are_refused);
+	TEST_RUN(a_group_is_told);
 	wasd_remove_tree(dir, NULL);
 	TEST_END();
 }
