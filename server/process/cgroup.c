@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -121,6 +122,14 @@ static bool is_delegated(const char *path, bool top)
 	       (getxattr(path, "trusted.delegate", mark, sizeof mark) == 1 && *mark == '1');
 }
 
+/* The root of the kernel's tree has no type. */
+static bool is_root(const char *path)
+{
+	char *type = read_text(path, "cgroup.type");
+	wasd_free(type);
+	return !type;
+}
+
 static enum wasd_status check_group(const char *path, bool top, struct wasd_err *err)
 {
 	char *controllers = path ? read_text(path, "cgroup.controllers") : NULL;
@@ -130,6 +139,8 @@ static enum wasd_status check_group(const char *path, bool top, struct wasd_err 
 		return wasd_fail(err, WASD_EUNSUPPORTED, "there is no group of cgroup v2");
 	if (!memory)
 		return wasd_fail(err, WASD_EUNSUPPORTED, "%s has no memory controller", path);
+	if (top && is_root(path))
+		return wasd_fail(err, WASD_EUNSUPPORTED, "%s is the machine's root group, not one of the daemon's", path);
 	if (!is_delegated(path, top))
 		return wasd_fail(err, WASD_EUNSUPPORTED, "%s is not delegated to the daemon", path);
 	if (access(path, W_OK))
@@ -137,14 +148,21 @@ static enum wasd_status check_group(const char *path, bool top, struct wasd_err 
 	return WASD_OK;
 }
 
+/* A group that a daemon has made that is no more, or this one. Another one that lives may be about to fill its own. */
+static bool is_ours(const char *name)
+{
+	if (strncmp(name, ENGINE_PREFIX, strlen(ENGINE_PREFIX)))
+		return false;
+	long pid = strtol(name + strlen(ENGINE_PREFIX), NULL, 10);
+	return pid > 0 && pid <= INT_MAX && (pid == getpid() || (kill((pid_t)pid, 0) && errno == ESRCH));
+}
+
 /* Removes what has no process any more: the kernel refuses the rest. */
 static void sweep(const struct cgroups *g)
 {
 	DIR *d = opendir(g->path);
 	for (struct dirent *e; d && (e = readdir(d));) {
-		char *path = strncmp(e->d_name, ENGINE_PREFIX, strlen(ENGINE_PREFIX)) ?
-		                 NULL :
-		                 wasd_asprintf("%s/%s", g->path, e->d_name);
+		char *path = is_ours(e->d_name) ? wasd_asprintf("%s/%s", g->path, e->d_name) : NULL;
 		if (path)
 			remove_folder(g, path);
 		wasd_free(path);

@@ -26,8 +26,9 @@ struct cgroup_files {
 	int (*remove)(const char *path);
 };
 
-/* Takes over the daemon's group and removes the groups that an earlier daemon has left there. To be called before any
- * engine process starts. WASD_EUNSUPPORTED: there are no groups to be had, and err says why; nothing has changed. */
+/* Takes over the daemon's group and removes the groups that a daemon that is no more has left there. To be called
+ * before any engine process starts. WASD_EUNSUPPORTED: there are no groups to be had, and err says why; nothing has
+ * changed. */
 enum wasd_status cgroups_open(const struct cgroup_files *files, struct cgroups **out, struct wasd_err *err);
 /* Not while groups exist. The daemon stays in its child group. NULL is fine. */
 void cgroups_close(struct cgroups *g);

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 
 static char root[128], engine[PATH_MAX];
@@ -92,6 +93,7 @@ static void fresh(const char *group)
 	put_in(folder, "cgroup.controllers", "cpu memory pids\n");
 	put_in(folder, "cgroup.subtree_control", "");
 	put_in(folder, "cgroup.procs", "");
+	put_in(folder, "cgroup.type", "domain\n");
 	events = "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n";
 	missing = NULL;
 	makes = -1;
@@ -134,6 +136,7 @@ static void is_refused(void)
 		{"/", NULL, TOP "/cgroup.controllers", "cpu pids\n", "no memory controller"},
 		{"/", NULL, TOP "/cgroup.controllers", "memory.more xmemory\n", "no memory controller"},
 		{"/a.scope", NULL, NULL, NULL, "not delegated"},
+		{"/", TOP "/cgroup.type", NULL, NULL, "the machine's root group"},
 		{"/", TOP "/cgroup.subtree_control", NULL, NULL, "cannot write +memory"},
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -165,24 +168,41 @@ static void needs_the_mark_of_delegation(void)
 	cgroups_close(g);
 }
 
+/* A process id that no process has. */
+static int ended_pid(void)
+{
+	pid_t pid = fork();
+	if (!pid)
+		_exit(0);
+	while (waitpid(pid, NULL, 0) < 0)
+		CHECK_INT(errno, EINTR);
+	return (int)pid;
+}
+
 static void removes_what_a_killed_daemon_left(void)
 {
 	struct cgroups *g = NULL;
-	char own[20];
+	char own[20], empty[60], full[60], living[60];
 	fresh("/");
+	int gone = ended_pid();
 	snprintf(own, sizeof own, "%d", (int)getpid());
-	put(TOP "/wasd-engine-1-1/cgroup.procs", "");
-	put(TOP "/wasd-engine-1-2/cgroup.procs", own);
+	snprintf(empty, sizeof empty, TOP "/wasd-engine-%d-1", gone);
+	snprintf(full, sizeof full, TOP "/wasd-engine-%d-2", gone);
+	snprintf(living, sizeof living, TOP "/wasd-engine-%d-1", (int)getppid());
+	put_in(empty, "cgroup.procs", "");
+	put_in(full, "cgroup.procs", own);
+	put_in(living, "cgroup.procs", "");
 	put(TOP "/other/cgroup.procs", "");
 	CHECK(cgroups_open(&files, &g, NULL) == WASD_OK);
-	CHECK(!there(TOP "/wasd-engine-1-1"));
-	CHECK_MSG(there(TOP "/wasd-engine-1-2"), "a group with a process stays");
+	CHECK(!there(empty));
+	CHECK_MSG(there(full), "a group with a process stays");
+	CHECK_MSG(there(living), "a group of a daemon that lives stays: it may be about to put a process in it");
 	CHECK_MSG(there(TOP "/other"), "a group of others stays");
-	put(TOP "/wasd-engine-1-2/cgroup.procs", "");
+	put_in(full, "cgroup.procs", "");
 	struct cgroup *c = NULL;
 	CHECK(cgroup_create(g, getpid(), 1, &c, NULL) == WASD_OK);
-	CHECK_MSG(!there(TOP "/wasd-engine-1-2"), "it is removed with the next one that is made");
-	put(TOP "/wasd-engine-1-2/cgroup.procs", "");
+	CHECK_MSG(!there(full), "it is removed with the next one that is made");
+	CHECK(there(living));
 	cgroup_destroy(c);
 	cgroups_close(g);
 }
