@@ -215,7 +215,8 @@ static int run_describe(int argc, char **argv)
 	char *own[ARGUMENTS_MAX];
 	if (argc > ARGUMENTS_MAX)
 		return client_misused(c, "too many arguments");
-	int rc = client_parse(c, without_network_options(argc, argv, own), own, &o);
+	const int n = without_network_options(argc, argv, own);
+	int rc = client_parse(c, n, own, &o);
 	if (rc >= 0)
 		return rc;
 	if (!o.what && !o.model && !o.networks)
@@ -225,6 +226,10 @@ static int run_describe(int argc, char **argv)
 		return rc;
 	if (!o.what || o.input || o.classes || o.model)
 		return client_misused(c, "--input, --classes and --model are for networks");
+	if (n < argc && !stored && !o.url)
+		fprintf(stderr, "wasd describe: %.80s is an unknown network; wasd describe --networks lists them\n", o.what);
+	if ((rc = client_parse(c, argc, argv, &o)) >= 0) /* now with what was left out: only a network has such options */
+		return rc;
 	char *url = client_url(o.url);
 	rc = url ? describe_checkpoint(&o, url) : CLIENT_FAILED;
 	wasd_free(url);

@@ -30,6 +30,8 @@ with case("describe: errors"):
     check("/model/head" in describe("vgg16", "--head", "7", status=1), "a value that is not offered")
     for arguments in ([], ["resnet18", "lenet"], ["resnet18", "--head", "512"], ["resnet18", "--input", "32"], ["resnet18", "--classes"]):
         describe(*arguments, status=2)
+    for word in ("job_01", "ckpt_01", "alexnet"):
+        check("unexpected argument --chekpoint" in describe(word, "--chekpoint", "ckpt_02", status=2), f"{word}: an option that only a network could have")
 
 OWN = {"name": "tiny", "layers": [
     {"type": "conv", "out": 16, "bias": False}, {"type": "batchnorm"}, {"type": "relu", "name": "a"},
