@@ -39,6 +39,7 @@ export function createKernels() {
   function fail(e) {
     setText(state, e.message);
     body.hidden = true;
+    layers = null;              // the next opening asks again
   }
 
   const chosen = () => layers.layers.find((l) => l.name === form.layer.value);

@@ -14,10 +14,10 @@ export function createSelection() {
   }
   root.addEventListener('change', say);
   return {
-    // dataset: the chosen one, if any. Classes of the same name stay chosen.
+    // dataset: the chosen one, if any. Classes of the same name stay chosen. Too few or too many of them are not offered: all are used.
     fill(dataset) {
-      const next = dataset?.classes ?? [], before = new Set(chosen());
-      root.hidden = next.length < 3 || next.length > most;
+      const names = dataset?.classes ?? [], next = names.length < 3 || names.length > most ? [] : names, before = new Set(chosen());
+      root.hidden = !next.length;
       if (next.join('\n') !== all.join('\n')) {
         all = next;
         root.replaceChildren(legend, ...all.map((name) => el('label', {}, el('input', { type: 'checkbox', value: name, checked: before.has(name) }), ` ${name}`)));

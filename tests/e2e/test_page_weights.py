@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """The page on what forms and follows a job: which of its images it uses, what its strategies removed, what came of its completion."""
-from lib import Daemon, Skip, case, check, equal, finish
+from lib import Daemon, Skip, case, check, equal, finish, noise_png, tar
 from eyes import Eyes
 from webdriver import Browser
 
@@ -66,6 +66,21 @@ def form(d, b, eyes):
         plain = d.client.get("/v1/jobs?name=plain").json["items"][0]
         equal([plain["data"].get(name) for name in ("classes", "limit", "split")] + [plain["on_complete"]], [None] * 4)
         return job["id"], plain["id"]
+
+
+def pair(d, b):
+    with case("form: a set of two classes offers no choice of them, and one made for another set is not kept hidden"):
+        d.client.put("/v1/datasets/pair", tar([(f"{part}/{name}/{i}.png", noise_png(i)) for part in ("train", "test") for name in "23" for i in range(2)]))
+        d.wait_dataset("pair")
+        b.wait("return [...document.querySelectorAll('.dataset .badge')].filter((n) => n.dataset.state === 'ready').length === 2", "both data sets")
+        open_form(b)
+        b.run(FORM + CLASSES + "choose('2', '3')")
+        b.shows("return document.querySelector('#job-classes legend').textContent", "Classes: 2 of 10")
+        b.run("const s = document.querySelector('#job-form').elements.dataset; s.value = 'pair'; s.dispatchEvent(new Event('change', { bubbles: true }))")
+        equal(b.run("const f = document.querySelector('#job-classes'); return [f.hidden, f.querySelectorAll('input').length]"), [True, 0])
+        b.run("const s = document.querySelector('#job-form').elements.dataset; s.value = 'few'; s.dispatchEvent(new Event('change', { bubbles: true }))")
+        equal(b.run("const f = document.querySelector('#job-classes'); return [f.hidden, f.querySelectorAll('input').length, f.querySelectorAll('input:checked').length]"), [False, 10, 0])
+        b.run("document.querySelector('#job-dialog').close()")
 
 
 def followed(d, b, chosen, plain):
@@ -145,6 +160,16 @@ def weights(d, b, eyes, plain):
         b.run(set_, 5000, -3)
         b.wait(SHOWN, "the nearest that is there", args=("f1 119 0",))
         same("f1", 119, 0)
+
+    with case("page: after a request that failed, the view tells why, and is whole again when it is opened again"):
+        b.run("""window.whole = window.fetch;
+            window.fetch = (path, ...rest) => (String(path).includes('/layers') ? Promise.reject(new TypeError('cut')) : whole(path, ...rest));
+            const s = document.querySelector('#run-weights [name=layer]'); s.value = 'conv2'; s.dispatchEvent(new Event('change'))""")
+        b.wait("return document.querySelector('#run-weights .body').hidden && document.querySelector('#run-weights > .hint').textContent", "why")
+        b.run("window.fetch = whole; document.querySelector('#run-weights').open = false")
+        b.run("document.querySelector('#run-weights').open = true")
+        b.wait("return !document.querySelector('#run-weights .body').hidden && " + SHOWN[7:], "the layer again", args=("conv2 0 0",))
+        same("conv2")
         equal(b.console(), [], "messages in the browser's console")
 
 
@@ -160,6 +185,7 @@ else:
         browser.wait("return document.querySelector('.dataset .badge')?.dataset.state === 'ready'", "the data set")
         jobs = form(daemon, browser, eyes)
         if jobs:
+            pair(daemon, browser)
             followed(daemon, browser, *jobs)
             weights(daemon, browser, eyes, jobs[1])
     with case("page: no control is truncated and no texts overlap in these views"):
