@@ -7,11 +7,10 @@
  *
  * A unit is fixed if it is an output of the network, or touches a grouped convolution that is not depthwise, or a layer
  * that does not say how its channels depend on each other (layer.h, channels), or if an add joins it with the images,
- * which come whole. Any other unit is alive if a convolution
- * or linear layer with a living output reads it: by a weight that is not 0, from a channel whose value is not always 0.
- * After Induced Feature Selection (arXiv 2303.10999): dead units, useless units and input features without a reader in
- * one rule. Every node keeps at least one channel. Without the others, the logits are the same in every pass that uses
- * the statistics given.
+ * which come whole. Any other unit is alive if a convolution or linear layer with a living output reads it: by a weight
+ * that is not 0, from a channel whose value is not always 0. After Induced Feature Selection (arXiv 2303.10999): dead
+ * units, useless units and input features without a reader in one rule. Every node keeps at least one channel. Without
+ * the others, the logits are the same in every pass that uses the statistics given.
  *
  * Borrows the graph. Belongs to one thread at a time. */
 #ifndef GRAPH_ALIVE_H

@@ -26,8 +26,8 @@
  *   - What a strategy of the weights does between two steps depends on the step alone (weights/strategy.h). It does so
  *     before the step, so a checkpoint has the weights from before it.
  *   - Before an epoch the network may lose its dead channels (surgery.c). The checkpoint that ends the epoch before has
- *     the whole network, and a run that resumes from it does the surgery again; all later ones name the smaller
- * network, also that of a stop before the first step, whose position is the same.
+ *     the whole network, and a run that resumes from it does the surgery again; all later ones name the smaller one,
+ *     also that of a stop before the first step, whose position is the same.
  *   - The recorded DOM draw is made once, from stream "dom" of the seed, and is stored in every checkpoint.
  *
  * All transitions are in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in

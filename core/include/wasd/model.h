@@ -88,8 +88,9 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
  *                value,...},"params":N,"macs":N,"augmented":N,"was":{...}|false}]}],
  *                  one variant for each choice of option values, the defaults first; params and macs for 3x32x32 and 10
  *                  classes (or the largest side that fits); was = the authors' own
- *      "strategies":[{"type","summary","options":[OPTION],"prunes":weights are taken away for good}],  entries of a
- * job's "weights" "mode_kinds":[{"name","summary","family":the first part of their modes' names, or null}],
+ *      "strategies":[{"type","summary","options":[OPTION],"prunes":BOOL}],
+ *                  entries of a job's "weights"; prunes: it takes weights away for good
+ *      "mode_kinds":[{"name","summary","family":the first part of their modes' names, or null}],
  *      "transforms":[{"type","op","summary","options":[OPTION]}],
  *      "optimizers":[{"name","summary","options":[OPTION]}],
  *      "schedules":[{"name","summary","options":[OPTION]}],                                 without warmup_epochs
