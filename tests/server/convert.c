@@ -111,8 +111,10 @@ static void make_file(const struct wasd_frame *m)
 	wasd_json_str(m->json, "out", &path);
 	if (wasd_file_write_atomic(path, "file", 4, NULL) != WASD_OK)
 		_exit(1);
+	struct pollfd daemon = {.fd = WASD_WIRE_FD};
 	while (!access(path, F_OK))
-		poll(NULL, 0, 5);
+		if (poll(&daemon, 1, 5) > 0) /* hung up */
+			_exit(1);
 	wasd_sha256_of("file", 4, sha256);
 	if (wasd_file_write_atomic(path, "file", 4, NULL) != WASD_OK)
 		_exit(1);
