@@ -3,7 +3,7 @@
  * The file is untrusted until every tensor has been checked. The reader in base/safetensors.c checks sizes and offsets;
  * this file compares names, shapes, types and values with the network that the model object describes. Nothing is
  * guessed: the error names what is missing or unexpected. */
-#include "models/slim.h"
+#include "wasd/slim.h"
 #include "train/checkpoint.h"
 #include "wasd/convert.h"
 #include "wasd/foreign.h"
@@ -311,14 +311,14 @@ static enum wasd_status load(struct import *m, const struct wasd_import *how, st
 /* Files from elsewhere may be of networks with dead channels too. One that cannot be cut has no mode slim. */
 static enum wasd_status find_slim(struct import *m, struct wasd_err *err)
 {
-	struct slim *s = NULL;
+	struct wasd_slim *s = NULL;
 	if (!m->has[AOM])
 		return WASD_OK;
-	enum wasd_status st = slim_of(m->graph, wasd_model_master(m->to), wasd_model_stats(m->to, WASD_STATS_AOM),
-	                              WASD_MODE_SLIM, &s, err);
-	if (!st && slim_removed(s))
-		m->slim_macs = wasd_graph_macs(slim_graph(s), NULL);
-	slim_destroy(s);
+	enum wasd_status st = wasd_slim_of(m->graph, wasd_model_master(m->to), wasd_model_stats(m->to, WASD_STATS_AOM),
+	                                   WASD_MODE_SLIM, &s, err);
+	if (!st && wasd_slim_removed(s))
+		m->slim_macs = wasd_graph_macs(wasd_slim_graph(s), NULL);
+	wasd_slim_destroy(s);
 	return st == WASD_ENOMEM ? st : WASD_OK;
 }
 

@@ -2,7 +2,7 @@
  * everything that a deployment needs in its metadata.
  *
  * Tensors are copied as stored, without computation, so an import (import.c) gets the same bits back. */
-#include "models/slim.h"
+#include "wasd/slim.h"
 #include "train/checkpoint.h"
 #include "wasd/convert.h"
 
@@ -150,11 +150,11 @@ end:
  */
 
 /* Its weights and statistics are those of AOM, whose name the mode has in the file of a network of its own. */
-static bool put_slim(struct wasd_st_writer *w, const struct checkpoint *c, const struct slim *s)
+static bool put_slim(struct wasd_st_writer *w, const struct checkpoint *c, const struct wasd_slim *s)
 {
 	cJSON *modes = cJSON_CreateStringArray((const char *const[]){WASD_MODE_AOM}, 1), *none = cJSON_CreateNull(),
 		  *off = cJSON_CreateFalse(), *spec = cJSON_Duplicate(c->spec, true),
-		  *model = cJSON_Duplicate(slim_model(s), true);
+		  *model = cJSON_Duplicate(wasd_slim_model(s), true);
 	bool ok = modes && none && off && model;
 	cJSON_DeleteItemFromObjectCaseSensitive(spec, "weights"); /* what formed the weights of the whole network */
 	cJSON_DeleteItemFromObjectCaseSensitive(spec, "was");
@@ -163,7 +163,7 @@ static bool put_slim(struct wasd_st_writer *w, const struct checkpoint *c, const
 		ok = false;
 	else
 		model = NULL;
-	ok = ok && put_metadata(w, c, &(struct content){slim_model(s), modes, off, none, spec});
+	ok = ok && put_metadata(w, c, &(struct content){wasd_slim_model(s), modes, off, none, spec});
 	cJSON_Delete(model);
 	cJSON_Delete(spec);
 	cJSON_Delete(off);
@@ -186,9 +186,9 @@ static void put_values(struct wasd_st_writer *w, struct wasd_model *m)
 }
 
 static enum wasd_status load_slim(const struct checkpoint *c, struct wasd_graph **g, struct wasd_model **m,
-                                  struct slim **out, struct wasd_err *err)
+                                  struct wasd_slim **out, struct wasd_err *err)
 {
-	char name[SLIM_NAME];
+	char name[WASD_SLIM_NAME];
 	bool present;
 	struct mode mode;
 	enum wasd_status s = checkpoint_mode(c, WASD_MODE_SLIM, &mode, err);
@@ -199,8 +199,8 @@ static enum wasd_status load_slim(const struct checkpoint *c, struct wasd_graph 
 	if (!present)
 		return wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of mode %s are missing",
 		                    mode.name);
-	slim_name(c->arch, name);
-	return slim_of(*g, wasd_model_master(*m), wasd_model_stats(*m, WASD_STATS_AOM), name, out, err);
+	wasd_slim_name(c->arch, name);
+	return wasd_slim_of(*g, wasd_model_master(*m), wasd_model_stats(*m, WASD_STATS_AOM), name, out, err);
 }
 
 enum wasd_status wasd_export_slim(const void *bytes, size_t len, void **out, size_t *out_len, struct wasd_err *err)
@@ -208,10 +208,10 @@ enum wasd_status wasd_export_slim(const void *bytes, size_t len, void **out, siz
 	struct checkpoint c = {0};
 	struct wasd_graph *g = NULL;
 	struct wasd_model *whole = NULL, *small = NULL;
-	struct slim *slim = NULL;
+	struct wasd_slim *slim = NULL;
 	struct wasd_st_writer *w = NULL;
 	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
-	if (s || (s = load_slim(&c, &g, &whole, &slim, err)) || (s = slim_carry(slim, whole, &small, err)))
+	if (s || (s = load_slim(&c, &g, &whole, &slim, err)) || (s = wasd_slim_carry(slim, whole, &small, err)))
 		goto end;
 	w = wasd_st_writer_create();
 	if (!w || !put_slim(w, &c, slim)) {
@@ -223,7 +223,7 @@ enum wasd_status wasd_export_slim(const void *bytes, size_t len, void **out, siz
 end:
 	wasd_st_writer_destroy(w);
 	wasd_model_destroy(small);
-	slim_destroy(slim);
+	wasd_slim_destroy(slim);
 	wasd_model_destroy(whole);
 	wasd_graph_destroy(g);
 	checkpoint_done(&c);

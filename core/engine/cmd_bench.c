@@ -5,7 +5,7 @@
  * the timed steps. To support a claim about speed, compare interleaved runs (tests/bench). */
 #include "backend/backend.h"
 #include "engine/commands.h"
-#include "graph/alive.h"
+#include "wasd/alive.h"
 #include "graph/graph.h"
 #include "infer/bundle.h"
 #include "wasd/cpu.h"
@@ -268,14 +268,14 @@ static void clear_row(struct bench *b, int param, int row)
 	memset(wasd_model_master(b->model) + p.offset + (size_t)row * n, 0, n * sizeof(real));
 }
 
-/* Marks the units (graph/alive.h) of the dead filters, spread evenly over each layer. writers: layers per unit. */
-static void choose_dead(const struct bench *b, const struct graph_alive *a, const int *writers, bool *dead)
+/* Marks the units (wasd/alive.h) of the dead filters, spread evenly over each layer. writers: layers per unit. */
+static void choose_dead(const struct bench *b, const struct wasd_alive *a, const int *writers, bool *dead)
 {
 	for (wasd_node i = 1; i < b->graph->n_nodes; i++) {
 		const struct node *n = &b->graph->nodes[i];
-		const int *unit = graph_alive_unit(a, i);
+		const int *unit = wasd_alive_unit(a, i);
 		for (int c = 0; is_dense(n) && c < n->shape.c; c++)
-			dead[unit[c]] = writers[unit[c]] == 1 && !graph_alive_fixed(a, unit[c]) &&
+			dead[unit[c]] = writers[unit[c]] == 1 && !wasd_alive_fixed(a, unit[c]) &&
 			                (c + 1) * b->dead / 100 > c * b->dead / 100;
 	}
 }
@@ -283,24 +283,24 @@ static void choose_dead(const struct bench *b, const struct graph_alive *a, cons
 /* Makes --dead percent of the filters dead: their weights, and the scale and shift of the normalisation behind them. */
 static enum wasd_status kill_filters(struct bench *b, struct wasd_err *err)
 {
-	struct graph_alive *a = NULL;
-	enum wasd_status s = graph_alive_create(b->graph, NULL, NULL, &a, err);
-	int *writers = s ? NULL : wasd_calloc((size_t)graph_alive_units(a), sizeof *writers);
-	bool *dead = s ? NULL : wasd_calloc((size_t)graph_alive_units(a), sizeof *dead);
+	struct wasd_alive *a = NULL;
+	enum wasd_status s = wasd_alive_create(b->graph, NULL, NULL, &a, err);
+	int *writers = s ? NULL : wasd_calloc((size_t)wasd_alive_units(a), sizeof *writers);
+	bool *dead = s ? NULL : wasd_calloc((size_t)wasd_alive_units(a), sizeof *dead);
 	if (!s && (!writers || !dead))
 		s = wasd_fail(err, WASD_ENOMEM, "dead filters");
 	for (wasd_node i = 1; !s && i < b->graph->n_nodes; i++)
 		for (int c = 0; is_dense(&b->graph->nodes[i]) && c < b->graph->nodes[i].shape.c; c++)
-			writers[graph_alive_unit(a, i)[c]]++;
+			writers[wasd_alive_unit(a, i)[c]]++;
 	if (!s)
 		choose_dead(b, a, writers, dead);
 	for (wasd_node i = 1; !s && i < b->graph->n_nodes; i++)
 		for (int c = 0; c < b->graph->nodes[i].shape.c; c++)
-			if (dead[graph_alive_unit(a, i)[c]] && b->graph->nodes[i].weight >= 0) {
+			if (dead[wasd_alive_unit(a, i)[c]] && b->graph->nodes[i].weight >= 0) {
 				clear_row(b, b->graph->nodes[i].weight, c);
 				clear_row(b, b->graph->nodes[i].bias, c);
 			}
-	graph_alive_destroy(a);
+	wasd_alive_destroy(a);
 	wasd_free(writers);
 	wasd_free(dead);
 	return s;

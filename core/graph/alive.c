@@ -1,5 +1,5 @@
 /* graph/alive.c - the channels that matter to the logits. See alive.h. */
-#include "graph/alive.h"
+#include "wasd/alive.h"
 
 #include "graph/graph.h"
 
@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* All channels of all nodes are numbered: those of node n begin at first[n]. */
-struct graph_alive {
+struct wasd_alive {
 	const struct wasd_graph *g;
 	size_t *first;
 	int *unit; /* per channel; while the units are formed, a channel of the same unit with a lower number, or itself */
@@ -52,14 +52,14 @@ static int root_of(int *unit, int c)
 	return c;
 }
 
-static void join(struct graph_alive *a, size_t c, size_t d)
+static void join(struct wasd_alive *a, size_t c, size_t d)
 {
 	int x = root_of(a->unit, (int)c), y = root_of(a->unit, (int)d);
 	a->unit[x > y ? x : y] = x > y ? y : x;
 }
 
 /* Joins the channels of node n's output with those of its inputs that they depend on alone. */
-static void join_inputs(struct graph_alive *a, wasd_node i)
+static void join_inputs(struct wasd_alive *a, wasd_node i)
 {
 	const struct node *n = &a->g->nodes[i];
 	size_t out = a->first[i];
@@ -80,14 +80,14 @@ static void join_inputs(struct graph_alive *a, wasd_node i)
 	}
 }
 
-static void fix(struct graph_alive *a, wasd_node n)
+static void fix(struct wasd_alive *a, wasd_node n)
 {
 	for (size_t c = a->first[n]; c < a->first[n + 1]; c++)
 		a->fixed[a->unit[c]] = true;
 }
 
 /* The images stay whole, and so does what an add joins with them. */
-static void fix_added_to_images(struct graph_alive *a)
+static void fix_added_to_images(struct wasd_alive *a)
 {
 	bool *images = a->used; /* per unit; update() sets it */
 	for (wasd_node i = 0; i < a->g->n_nodes; i++)
@@ -101,7 +101,7 @@ static void fix_added_to_images(struct graph_alive *a)
 	}
 }
 
-static void fix_units(struct graph_alive *a)
+static void fix_units(struct wasd_alive *a)
 {
 	fix(a, a->g->output);
 	for (wasd_node i = 1; i < a->g->n_nodes; i++) {
@@ -118,7 +118,7 @@ static void fix_units(struct graph_alive *a)
 }
 
 /* Gives the units numbers in the order of their first channels. */
-static void form_units(struct graph_alive *a)
+static void form_units(struct wasd_alive *a)
 {
 	size_t n = a->first[a->g->n_nodes];
 	for (size_t c = 0; c < n; c++)
@@ -141,19 +141,19 @@ static bool all_zero(const real *w, size_t n)
 	return true;
 }
 
-static const real *param_of(const struct graph_alive *a, int p, const real *master)
+static const real *param_of(const struct wasd_alive *a, int p, const real *master)
 {
 	return p < 0 ? NULL : master + a->g->params[p].offset;
 }
 
 /* Weights per output channel and input channel of a convolution or linear layer. */
-static size_t taps_of(const struct graph_alive *a, const struct node *n)
+static size_t taps_of(const struct wasd_alive *a, const struct node *n)
 {
 	return a->g->params[n->weight].count / ((size_t)n->shape.c * (size_t)(n->in.c / n->groups));
 }
 
 /* The bias, if output o reads nothing that is not 0. */
-static real weighed(const struct graph_alive *a, const struct node *n, int o, const real *master)
+static real weighed(const struct wasd_alive *a, const struct node *n, int o, const real *master)
 {
 	size_t taps = taps_of(a, n), in = (size_t)(n->in.c / n->groups);
 	const real *w = param_of(a, n->weight, master) + (size_t)o * in * taps, *b = param_of(a, n->bias, master);
@@ -164,7 +164,7 @@ static real weighed(const struct graph_alive *a, const struct node *n, int o, co
 	return b ? b[o] : 0;
 }
 
-static real scaled(const struct graph_alive *a, const struct node *n, int c, const real *master, const real *stats)
+static real scaled(const struct wasd_alive *a, const struct node *n, int c, const real *master, const real *stats)
 {
 	const struct stats *s = &a->g->stats[n->stats];
 	real scale = param_of(a, n->weight, master)[c], shift = param_of(a, n->bias, master)[c],
@@ -177,7 +177,7 @@ static real scaled(const struct graph_alive *a, const struct node *n, int c, con
 	return (real)((double)shift + (double)scale * ((double)x - (double)stats[s->offset + (size_t)c]) * inv);
 }
 
-static real same(const struct graph_alive *a, const struct node *n, int c)
+static real same(const struct wasd_alive *a, const struct node *n, int c)
 {
 	real v = 0;
 	for (int k = 0; k < n->n_in; k++)
@@ -187,7 +187,7 @@ static real same(const struct graph_alive *a, const struct node *n, int c)
 	return v == 0 || n->layer->is_add ? v : (real)NAN; /* at borders and in training, others may change a constant */
 }
 
-static real value_of(const struct graph_alive *a, const struct node *n, int c, const real *master, const real *stats)
+static real value_of(const struct wasd_alive *a, const struct node *n, int c, const real *master, const real *stats)
 {
 	switch (n->layer->channels) {
 	case LAYER_CHANNELS_WEIGHED:
@@ -205,7 +205,7 @@ static real value_of(const struct graph_alive *a, const struct node *n, int c, c
 	return (real)NAN;
 }
 
-static void find_values(struct graph_alive *a, const real *master, const real *stats)
+static void find_values(struct wasd_alive *a, const real *master, const real *stats)
 {
 	for (wasd_node i = 0; i < a->g->n_nodes; i++) {
 		const struct node *n = &a->g->nodes[i];
@@ -223,7 +223,7 @@ static void find_values(struct graph_alive *a, const real *master, const real *s
 /* ---- who is read ---------------------------------------------------------------------------------------- */
 
 /* Marks what output o reads. True: a unit that was not marked. */
-static bool read_row(struct graph_alive *a, const struct node *n, int o, const real *master)
+static bool read_row(struct wasd_alive *a, const struct node *n, int o, const real *master)
 {
 	size_t taps = taps_of(a, n), from = a->first[n->inputs[0]];
 	const real *w = param_of(a, n->weight, master) + (size_t)o * (size_t)n->in.c * taps;
@@ -236,7 +236,7 @@ static bool read_row(struct graph_alive *a, const struct node *n, int o, const r
 	return found;
 }
 
-static bool read_inputs(struct graph_alive *a, wasd_node i, const real *master)
+static bool read_inputs(struct wasd_alive *a, wasd_node i, const real *master)
 {
 	const struct node *n = &a->g->nodes[i];
 	bool found = false;
@@ -254,7 +254,7 @@ static bool read_inputs(struct graph_alive *a, wasd_node i, const real *master)
 
 /* From the outputs backwards, until nothing is added: in residual stages a unit is read by later and by earlier nodes
  * than those that write it. */
-static void find_used(struct graph_alive *a, const real *master)
+static void find_used(struct wasd_alive *a, const real *master)
 {
 	bool more = true;
 	memcpy(a->used, a->fixed, (size_t)a->units * sizeof *a->used);
@@ -266,7 +266,7 @@ static void find_used(struct graph_alive *a, const real *master)
 }
 
 /* A layer without channels is none: its first channel stays, and with it its unit. */
-static void keep_one(struct graph_alive *a)
+static void keep_one(struct wasd_alive *a)
 {
 	for (wasd_node i = 0; i < a->g->n_nodes; i++) {
 		bool any = false;
@@ -276,7 +276,7 @@ static void keep_one(struct graph_alive *a)
 	}
 }
 
-void graph_alive_update(struct graph_alive *a, const real *master, const real *stats)
+void wasd_alive_update(struct wasd_alive *a, const real *master, const real *stats)
 {
 	if (master) {
 		find_values(a, master, stats);
@@ -291,7 +291,7 @@ void graph_alive_update(struct graph_alive *a, const real *master, const real *s
 
 /* ---- the object ----------------------------------------------------------------------------------------- */
 
-void graph_alive_destroy(struct graph_alive *a)
+void wasd_alive_destroy(struct wasd_alive *a)
 {
 	if (!a)
 		return;
@@ -304,7 +304,7 @@ void graph_alive_destroy(struct graph_alive *a)
 	wasd_free(a);
 }
 
-static bool allocate(struct graph_alive *a, size_t n)
+static bool allocate(struct wasd_alive *a, size_t n)
 {
 	a->first = wasd_calloc((size_t)a->g->n_nodes + 1, sizeof *a->first);
 	a->unit = wasd_calloc(n, sizeof *a->unit);
@@ -315,35 +315,35 @@ static bool allocate(struct graph_alive *a, size_t n)
 	return a->first && a->unit && a->fixed && a->used && a->value && a->alive;
 }
 
-enum wasd_status graph_alive_create(const struct wasd_graph *g, const real *master, const real *stats,
-                                    struct graph_alive **out, struct wasd_err *err)
+enum wasd_status wasd_alive_create(const struct wasd_graph *g, const real *master, const real *stats,
+                                   struct wasd_alive **out, struct wasd_err *err)
 {
 	size_t n = channels_of(g);
 	if (n > INT_MAX)
 		return wasd_fail(err, WASD_ETOOBIG, "the network has more than 2^31 channels");
-	struct graph_alive *a = wasd_calloc(1, sizeof *a);
+	struct wasd_alive *a = wasd_calloc(1, sizeof *a);
 	if (!a)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the channels of a network");
 	a->g = g;
 	if (!allocate(a, n)) {
-		graph_alive_destroy(a);
+		wasd_alive_destroy(a);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu channels of a network", n);
 	}
 	for (wasd_node i = 0; i < g->n_nodes; i++)
 		a->first[i + 1] = a->first[i] + (size_t)g->nodes[i].shape.c;
 	form_units(a);
 	fix_units(a);
-	graph_alive_update(a, master, stats);
+	wasd_alive_update(a, master, stats);
 	*out = a;
 	return WASD_OK;
 }
 
-const uint8_t *graph_alive_of(const struct graph_alive *a, wasd_node n)
+const uint8_t *wasd_alive_of(const struct wasd_alive *a, wasd_node n)
 {
 	return a->alive + a->first[n];
 }
 
-int graph_alive_count(const struct graph_alive *a, wasd_node n)
+int wasd_alive_count(const struct wasd_alive *a, wasd_node n)
 {
 	int count = 0;
 	for (size_t c = a->first[n]; c < a->first[n + 1]; c++)
@@ -351,14 +351,14 @@ int graph_alive_count(const struct graph_alive *a, wasd_node n)
 	return count;
 }
 
-uint64_t graph_alive_macs(const struct graph_alive *a)
+uint64_t wasd_alive_macs(const struct wasd_alive *a)
 {
 	uint64_t sum = 0;
 	for (wasd_node i = 1; i < a->g->n_nodes; i++) {
 		struct node n = a->g->nodes[i];
 		if (!n.layer->macs)
 			continue;
-		int in = graph_alive_count(a, n.inputs[0]), out = graph_alive_count(a, i);
+		int in = wasd_alive_count(a, n.inputs[0]), out = wasd_alive_count(a, i);
 		n.groups = is_depthwise(&n) ? out : n.groups;
 		n.in.c = in;
 		n.out = n.shape.c = out;
@@ -367,17 +367,17 @@ uint64_t graph_alive_macs(const struct graph_alive *a)
 	return sum;
 }
 
-const int *graph_alive_unit(const struct graph_alive *a, wasd_node n)
+const int *wasd_alive_unit(const struct wasd_alive *a, wasd_node n)
 {
 	return a->unit + a->first[n];
 }
 
-int graph_alive_units(const struct graph_alive *a)
+int wasd_alive_units(const struct wasd_alive *a)
 {
 	return a->units;
 }
 
-bool graph_alive_fixed(const struct graph_alive *a, int unit)
+bool wasd_alive_fixed(const struct wasd_alive *a, int unit)
 {
 	return a->fixed[unit];
 }

@@ -147,7 +147,7 @@ enum { LAYER_KEEPS_X = 1, LAYER_KEEPS_Y = 2 };
 
 struct onnx;
 
-/* How a channel of the output depends on those of the inputs. graph/alive.h removes channels by it. */
+/* How a channel of the output depends on those of the inputs. wasd/alive.h removes channels by it. */
 enum layer_channels {
 	LAYER_CHANNELS_MIXED,   /* in no way listed here: no channel of inputs and output is ever removed */
 	LAYER_CHANNELS_WEIGHED, /* by weights (out, in/groups, taps...) and a bias (out) */

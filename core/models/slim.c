@@ -6,17 +6,17 @@
 #include <string.h>
 
 #include "base/fields.h"
-#include "graph/alive.h"
+#include "wasd/alive.h"
 #include "graph/graph.h"
 #include "models/models.h"
-#include "models/slim.h"
+#include "wasd/slim.h"
 
 struct kept {
 	int *at; /* ascending; NULL: none chosen yet */
 	int n;
 };
 
-struct slim {
+struct wasd_slim {
 	const struct wasd_graph *whole;
 	struct wasd_graph *small;
 	cJSON *model, *layers; /* layers: within model */
@@ -130,7 +130,7 @@ static void choose(struct kept *k, const uint8_t *set, int n)
 		k->at[k->n++] = 0;
 }
 
-static enum wasd_status keep(struct slim *s, wasd_node i, const uint8_t *alive, struct wasd_err *err)
+static enum wasd_status keep(struct wasd_slim *s, wasd_node i, const uint8_t *alive, struct wasd_err *err)
 {
 	const struct node *n = &s->whole->nodes[i];
 	struct kept *k = &s->kept[i];
@@ -169,7 +169,7 @@ static bool put(cJSON *o, const char *key, cJSON *v)
 	return false;
 }
 
-static const char *name_at(const struct slim *s, wasd_node i)
+static const char *name_at(const struct wasd_slim *s, wasd_node i)
 {
 	const char *name = "input";
 	if (i > 0)
@@ -177,7 +177,7 @@ static const char *name_at(const struct slim *s, wasd_node i)
 	return name;
 }
 
-static bool taken(const struct slim *s, const char *name)
+static bool taken(const struct wasd_slim *s, const char *name)
 {
 	for (wasd_node i = 1; i < s->whole->n_nodes; i++)
 		if (!strcmp(s->whole->nodes[i].name, name))
@@ -186,7 +186,7 @@ static bool taken(const struct slim *s, const char *name)
 }
 
 /* Layers without parameters have no names in a graph; one that another layer has by chance is made longer. */
-static bool put_name(const struct slim *s, cJSON *j, wasd_node i)
+static bool put_name(const struct wasd_slim *s, cJSON *j, wasd_node i)
 {
 	const struct node *n = &s->whole->nodes[i];
 	char name[NAME_SIZE];
@@ -198,7 +198,7 @@ static bool put_name(const struct slim *s, cJSON *j, wasd_node i)
 	return cJSON_AddStringToObject(j, "name", *n->name ? n->name : name);
 }
 
-static bool put_from(const struct slim *s, cJSON *j, wasd_node i)
+static bool put_from(const struct wasd_slim *s, cJSON *j, wasd_node i)
 {
 	const struct node *n = &s->whole->nodes[i];
 	if (n->n_in == 1)
@@ -252,7 +252,7 @@ static bool put_fields(cJSON *j, const struct node *n, bool classes)
 }
 
 /* Node i as its layer should be in the smaller network, as far as members of a list set it. */
-static struct node wanted(const struct slim *s, wasd_node i)
+static struct node wanted(const struct wasd_slim *s, wasd_node i)
 {
 	struct node n = s->whole->nodes[i];
 	n.depthwise = depthwise(&n);
@@ -272,7 +272,7 @@ static wasd_node classifier(const struct wasd_graph *g)
 	return i;
 }
 
-static enum wasd_status add_layer(struct slim *s, wasd_node i, struct wasd_err *err)
+static enum wasd_status add_layer(struct wasd_slim *s, wasd_node i, struct wasd_err *err)
 {
 	struct node n = wanted(s, i);
 	const struct wasd_graph *g = s->whole;
@@ -291,7 +291,7 @@ static enum wasd_status add_layer(struct slim *s, wasd_node i, struct wasd_err *
 /* ---- comparing ----------------------------------------------------------------------------------------------------
  */
 
-static bool as_wanted(const struct slim *s, wasd_node i)
+static bool as_wanted(const struct wasd_slim *s, wasd_node i)
 {
 	struct node want = wanted(s, i);
 	const struct node *n = &s->small->nodes[i];
@@ -305,7 +305,7 @@ static bool as_wanted(const struct slim *s, wasd_node i)
 	return same;
 }
 
-static enum wasd_status build(struct slim *s, struct wasd_err *err)
+static enum wasd_status build(struct wasd_slim *s, struct wasd_err *err)
 {
 	struct wasd_err why = {0};
 	const struct wasd_graph *g = s->whole;
@@ -322,8 +322,8 @@ static enum wasd_status build(struct slim *s, struct wasd_err *err)
 /* ---- the calls -----------------------------------------------------------------------------------------------------
  */
 
-enum wasd_status slim_create(const struct wasd_graph *g, const uint8_t *const *alive, const char *name,
-                             struct slim **out, struct wasd_err *err)
+enum wasd_status wasd_slim_create(const struct wasd_graph *g, const uint8_t *const *alive, const char *name,
+                                  struct wasd_slim **out, struct wasd_err *err)
 {
 	if (g->output != g->n_nodes - 1)
 		return wasd_fail(err, g->output < 0 ? WASD_ESTATE : WASD_EUNSUPPORTED,
@@ -332,7 +332,7 @@ enum wasd_status slim_create(const struct wasd_graph *g, const uint8_t *const *a
 	enum wasd_status st = check_sets(g, alive, err);
 	if (st)
 		return st;
-	struct slim *s = wasd_calloc(1, sizeof *s);
+	struct wasd_slim *s = wasd_calloc(1, sizeof *s);
 	if (!s)
 		return wasd_fail(err, WASD_ENOMEM, "no memory for the smaller network");
 	s->whole = g;
@@ -348,41 +348,41 @@ enum wasd_status slim_create(const struct wasd_graph *g, const uint8_t *const *a
 	if (!st)
 		st = build(s, err);
 	if (st)
-		slim_destroy(s);
+		wasd_slim_destroy(s);
 	else
 		*out = s;
 	return st;
 }
 
-enum wasd_status slim_of(const struct wasd_graph *g, const real *weights, const real *stats, const char *name,
-                         struct slim **out, struct wasd_err *err)
+enum wasd_status wasd_slim_of(const struct wasd_graph *g, const real *weights, const real *stats, const char *name,
+                              struct wasd_slim **out, struct wasd_err *err)
 {
-	struct graph_alive *alive = NULL;
+	struct wasd_alive *alive = NULL;
 	const uint8_t **sets = wasd_calloc((size_t)g->n_nodes, sizeof *sets);
-	enum wasd_status st = sets ? graph_alive_create(g, weights, stats, &alive, err) :
+	enum wasd_status st = sets ? wasd_alive_create(g, weights, stats, &alive, err) :
 	                             wasd_fail(err, WASD_ENOMEM, "no memory for the smaller network");
 	for (wasd_node i = 0; i < g->n_nodes && !st; i++)
-		sets[i] = graph_alive_of(alive, i);
+		sets[i] = wasd_alive_of(alive, i);
 	if (!st)
-		st = slim_create(g, sets, name, out, err);
-	graph_alive_destroy(alive);
+		st = wasd_slim_create(g, sets, name, out, err);
+	wasd_alive_destroy(alive);
 	wasd_free(sets);
 	return st;
 }
 
-enum wasd_status slim_carry(const struct slim *s, struct wasd_model *whole, struct wasd_model **out,
-                            struct wasd_err *err)
+enum wasd_status wasd_slim_carry(const struct wasd_slim *s, struct wasd_model *whole, struct wasd_model **out,
+                                 struct wasd_err *err)
 {
 	enum wasd_status st = wasd_model_create(s->small, 0, out, err);
 	if (st)
 		return st;
-	slim_copy_params(s, whole->master, (*out)->master);
+	wasd_slim_copy_params(s, whole->master, (*out)->master);
 	for (int set = 0; set < WASD_STATS_SETS; set++)
-		slim_copy_stats(s, whole->stats[set], (*out)->stats[set]);
+		wasd_slim_copy_stats(s, whole->stats[set], (*out)->stats[set]);
 	return WASD_OK;
 }
 
-void slim_destroy(struct slim *s)
+void wasd_slim_destroy(struct wasd_slim *s)
 {
 	if (!s)
 		return;
@@ -394,34 +394,34 @@ void slim_destroy(struct slim *s)
 	wasd_free(s);
 }
 
-const cJSON *slim_model(const struct slim *s)
+const cJSON *wasd_slim_model(const struct wasd_slim *s)
 {
 	return s->model;
 }
-struct wasd_graph *slim_graph(const struct slim *s)
+struct wasd_graph *wasd_slim_graph(const struct wasd_slim *s)
 {
 	return s->small;
 }
-size_t slim_removed(const struct slim *s)
+size_t wasd_slim_removed(const struct wasd_slim *s)
 {
 	return s->removed;
 }
 
-const int *slim_channels(const struct slim *s, wasd_node i, int *n)
+const int *wasd_slim_channels(const struct wasd_slim *s, wasd_node i, int *n)
 {
 	*n = s->kept[i].n;
 	return s->kept[i].at;
 }
 
-void slim_name(const char *base, char out[SLIM_NAME])
+void wasd_slim_name(const char *base, char out[WASD_SLIM_NAME])
 {
 	static const char suffix[] = "-slim";
-	size_t n = strlen(base), room = SLIM_NAME - sizeof suffix, end = sizeof suffix - 1;
+	size_t n = strlen(base), room = WASD_SLIM_NAME - sizeof suffix, end = sizeof suffix - 1;
 	bool has = n > end && !strcmp(base + n - end, suffix);
-	snprintf(out, SLIM_NAME, "%.*s%s", (int)(has || n < room ? n : room), base, has ? "" : suffix);
+	snprintf(out, WASD_SLIM_NAME, "%.*s%s", (int)(has || n < room ? n : room), base, has ? "" : suffix);
 }
 
-void slim_input(const struct wasd_graph *g, const uint8_t *const *alive, uint8_t *used)
+void wasd_slim_input(const struct wasd_graph *g, const uint8_t *const *alive, uint8_t *used)
 {
 	struct wasd_shape in = g->nodes[0].shape;
 	int hw = in.h * in.w;
@@ -438,11 +438,11 @@ void slim_input(const struct wasd_graph *g, const uint8_t *const *alive, uint8_t
 /* ---- where the values stand
  * ------------------------------------------------------------------------------------------ */
 
-static struct slim_part part_of(const struct slim *s, int from, wasd_node i, bool columns)
+static struct wasd_slim_part part_of(const struct wasd_slim *s, int from, wasd_node i, bool columns)
 {
 	const struct param *p = &s->whole->params[from];
 	const struct node *n = &s->whole->nodes[i];
-	struct slim_part part = {.from = from, .row = s->kept[i].at, .rows = s->kept[i].n, .columns = 1, .taps = 1};
+	struct wasd_slim_part part = {.from = from, .row = s->kept[i].at, .rows = s->kept[i].n, .columns = 1, .taps = 1};
 	part.row_length = p->ndims > 1 ? (size_t)p->dims[1] : 1;
 	part.columns = (int)part.row_length;
 	if (columns) {
@@ -454,7 +454,7 @@ static struct slim_part part_of(const struct slim *s, int from, wasd_node i, boo
 	return part;
 }
 
-struct slim_part slim_param(const struct slim *s, int param)
+struct wasd_slim_part wasd_slim_param(const struct wasd_slim *s, int param)
 {
 	const struct wasd_graph *g = s->small;
 	for (wasd_node i = 1; i < g->n_nodes; i++) {
@@ -467,30 +467,30 @@ struct slim_part slim_param(const struct slim *s, int param)
 	for (int a = 0; a < g->n_augs; a++)
 		if (g->augs[a].alpha_param == param) {
 			const struct aug *of = &s->whole->augs[s->whole->nodes[g->augs[a].conv].aug];
-			return (struct slim_part){.from = of->alpha_param,
-			                          .first = (size_t)of->alpha_index,
-			                          .rows = 1,
-			                          .columns = 1,
-			                          .row_length = 1,
-			                          .taps = 1};
+			return (struct wasd_slim_part){.from = of->alpha_param,
+			                               .first = (size_t)of->alpha_index,
+			                               .rows = 1,
+			                               .columns = 1,
+			                               .row_length = 1,
+			                               .taps = 1};
 		}
-	return (struct slim_part){.from = -1}; /* own.c makes no other parameters */
+	return (struct wasd_slim_part){.from = -1}; /* own.c makes no other parameters */
 }
 
-struct slim_part slim_stats(const struct slim *s, int stats)
+struct wasd_slim_part wasd_slim_stats(const struct wasd_slim *s, int stats)
 {
 	wasd_node i = 1;
 	while (s->small->nodes[i].stats != stats)
 		i++;
-	return (struct slim_part){.from = s->whole->nodes[i].stats,
-	                          .row = s->kept[i].at,
-	                          .rows = s->kept[i].n,
-	                          .columns = 1,
-	                          .row_length = 1,
-	                          .taps = 1};
+	return (struct wasd_slim_part){.from = s->whole->nodes[i].stats,
+	                               .row = s->kept[i].at,
+	                               .rows = s->kept[i].n,
+	                               .columns = 1,
+	                               .row_length = 1,
+	                               .taps = 1};
 }
 
-size_t slim_element(const struct slim_part *p, size_t i)
+size_t wasd_slim_element(const struct wasd_slim_part *p, size_t i)
 {
 	size_t tap = i % p->taps, column = i / p->taps % (size_t)p->columns, row = i / p->taps / (size_t)p->columns;
 	row = p->row ? (size_t)p->row[row] : row;
@@ -498,21 +498,21 @@ size_t slim_element(const struct slim_part *p, size_t i)
 	return p->first + (row * p->row_length + column) * p->taps + tap;
 }
 
-void slim_copy_params(const struct slim *s, const real *whole, real *small)
+void wasd_slim_copy_params(const struct wasd_slim *s, const real *whole, real *small)
 {
 	for (int i = 0; i < s->small->n_params; i++) {
-		struct slim_part p = slim_param(s, i);
+		struct wasd_slim_part p = wasd_slim_param(s, i);
 		const real *from = whole + s->whole->params[p.from].offset;
 		real *to = small + s->small->params[i].offset;
 		for (size_t k = 0; k < s->small->params[i].count; k++)
-			to[k] = from[slim_element(&p, k)];
+			to[k] = from[wasd_slim_element(&p, k)];
 	}
 }
 
-void slim_copy_stats(const struct slim *s, const real *whole, real *small)
+void wasd_slim_copy_stats(const struct wasd_slim *s, const real *whole, real *small)
 {
 	for (int i = 0; i < s->small->n_stats; i++) {
-		struct slim_part p = slim_stats(s, i);
+		struct wasd_slim_part p = wasd_slim_stats(s, i);
 		const struct stats *from = &s->whole->stats[p.from], *to = &s->small->stats[i];
 		for (int set = 0; set < 2; set++) /* mean, variance */
 			for (int k = 0; k < to->channels; k++)

@@ -1,6 +1,6 @@
-/* modes/slim.c - the weights as they are, in the network without its dead channels (models/slim.h). What is dead
+/* modes/slim.c - the weights as they are, in the network without its dead channels (wasd/slim.h). What is dead
  * follows from the weights, so that there is no recipe. */
-#include "models/slim.h"
+#include "wasd/slim.h"
 #include "modes/mode.h"
 
 static enum wasd_status open_slim(const cJSON *recipe, const struct wasd_graph *g, struct wasd_recipe **out,
@@ -15,12 +15,12 @@ static enum wasd_status open_slim(const cJSON *recipe, const struct wasd_graph *
 
 static enum wasd_status reshape(struct wasd_model *m, struct wasd_model **out, struct wasd_err *err)
 {
-	struct slim *s = NULL;
-	enum wasd_status st = slim_of(wasd_model_graph(m), wasd_model_master(m), wasd_model_stats(m, WASD_STATS_AOM),
-	                              WASD_MODE_SLIM, &s, err);
+	struct wasd_slim *s = NULL;
+	enum wasd_status st = wasd_slim_of(wasd_model_graph(m), wasd_model_master(m), wasd_model_stats(m, WASD_STATS_AOM),
+	                                   WASD_MODE_SLIM, &s, err);
 	if (!st)
-		st = slim_carry(s, m, out, err);
-	slim_destroy(s);
+		st = wasd_slim_carry(s, m, out, err);
+	wasd_slim_destroy(s);
 	return st;
 }
 

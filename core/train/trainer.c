@@ -33,7 +33,7 @@
  * All transitions are in this file: train_epoch, calibrate, evaluate, close_epoch; stop() and the loop in
  * wasd_trainer_run. */
 #include "train/trainer.h"
-#include "models/slim.h"
+#include "wasd/slim.h"
 #include "train/measure.h"
 
 #include <math.h>
@@ -289,19 +289,19 @@ static bool put_slim_macs(struct wasd_trainer *t)
  * network that cannot be cut has no such mode. */
 static enum wasd_status find_slim(struct wasd_trainer *t, struct wasd_err *err)
 {
-	struct slim *s = NULL;
+	struct wasd_slim *s = NULL;
 	struct wasd_err why = {0};
 	real *made;
 	t->slim_macs = 0;
 	if (!chain_masks(t->weights))
 		return WASD_OK;
 	const real *weights = effective_weights(t, &made);
-	enum wasd_status st = weights ? slim_of(t->graph, weights, wasd_model_stats(t->model, trainer_stats(t, 0)),
-	                                        WASD_MODE_SLIM, &s, &why) :
+	enum wasd_status st = weights ? wasd_slim_of(t->graph, weights, wasd_model_stats(t->model, trainer_stats(t, 0)),
+	                                             WASD_MODE_SLIM, &s, &why) :
 	                                WASD_ENOMEM;
-	if (!st && slim_removed(s))
-		t->slim_macs = wasd_graph_macs(slim_graph(s), NULL);
-	slim_destroy(s);
+	if (!st && wasd_slim_removed(s))
+		t->slim_macs = wasd_graph_macs(wasd_slim_graph(s), NULL);
+	wasd_slim_destroy(s);
 	wasd_free(made);
 	return st == WASD_ENOMEM || !put_slim_macs(t) ? wasd_fail(err, WASD_ENOMEM, "checkpoint") : WASD_OK;
 }

@@ -185,7 +185,7 @@ struct weight_strategy {
 	/* The place of the step that comes next. */
 	void (*pace)(const void *self, const struct weight_run *r, struct weight_pace *pace);
 	/* Asked before an epoch, after the event of its first step: is the network now to lose the channels that are dead
-	 * (graph/alive.h)? The trainer then goes on with the smaller network and with a strategy created anew for it, whose
+	 * (wasd/alive.h)? The trainer then goes on with the smaller network and with a strategy created anew for it, whose
 	 * begin sees r->smaller, and which must have nothing left to do; its event is called for that step once more. So it
 	 * is in a run that resumes with the smaller network, whatever the step.
 	 * No other strategy may stand in the list of one that ever answers true (cuts_at). */

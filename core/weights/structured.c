@@ -2,7 +2,7 @@
  * (arXiv 2303.10999, abstract) and its first author's library (fasterai: granularity.py, criteria.py, schedule.py,
  * sparsifier.py). web/docs/strategies.md.
  *
- *     group    what dies together: a unit of graph/alive.h by the rows that write it (filter), by the columns that read
+ *     group    what dies together: a unit of wasd/alive.h by the rows that write it (filter), by the columns that read
  *              it (channel), by both (unit); or one tap of a layer (tap)
  *     score    the mean of |w| over the weights of each member, and of these the mean over the members
  *     pool     groups with members in the same layers: the filters of a layer, or of all layers that a residual add
@@ -17,7 +17,7 @@
 
 #include "backend/backend.h"
 #include "base/fields.h"
-#include "graph/alive.h"
+#include "wasd/alive.h"
 #include "graph/graph.h"
 
 #include <math.h>
@@ -48,7 +48,7 @@ struct structured {
 	struct prune pool;  /* which groups live: a layer of it is a pool */
 	struct weight_param *pool_param;
 	const struct wasd_graph *graph;
-	struct graph_alive *alive;
+	struct wasd_alive *alive;
 	struct prune_schedule when;
 	enum structured_curve curve;
 	enum granularity granularity;
@@ -132,7 +132,7 @@ typedef void each_fn(struct draft *d, const struct member *m, int role);
 static void each_row(struct draft *d, int layer, each_fn *fn)
 {
 	const struct node *n = node_of(d, layer);
-	const int *unit = graph_alive_unit(d->s->alive, d->setup->param[layer].node);
+	const int *unit = wasd_alive_unit(d->s->alive, d->setup->param[layer].node);
 	size_t row = (size_t)n->in.c * taps_of(d, layer);
 	for (int o = 0; o < n->shape.c; o++)
 		fn(d, &(struct member){unit[o], layer, (size_t)o * row, 1, 0, row}, WRITER);
@@ -142,7 +142,7 @@ static void each_row(struct draft *d, int layer, each_fn *fn)
 static void each_column(struct draft *d, int layer, each_fn *fn)
 {
 	const struct node *n = node_of(d, layer);
-	const int *unit = graph_alive_unit(d->s->alive, n->inputs[0]);
+	const int *unit = wasd_alive_unit(d->s->alive, n->inputs[0]);
 	size_t taps = taps_of(d, layer);
 	for (int i = 0, end; i < n->in.c; i = end) {
 		for (end = i + 1; end < n->in.c && unit[end] == unit[i]; end++)
@@ -186,7 +186,7 @@ static bool is_chosen(const struct draft *d, wasd_node n)
 
 static void leave_out(struct draft *d, wasd_node n)
 {
-	const int *unit = graph_alive_unit(d->s->alive, n);
+	const int *unit = wasd_alive_unit(d->s->alive, n);
 	for (int c = 0; c < d->s->graph->nodes[n].shape.c; c++)
 		d->left_out[unit[c]] = true;
 }
@@ -216,14 +216,14 @@ static void find_left_out(struct draft *d)
 
 static bool stays(const struct draft *d, int group)
 {
-	return d->s->granularity != TAP && (graph_alive_fixed(d->s->alive, group) || d->left_out[group]);
+	return d->s->granularity != TAP && (wasd_alive_fixed(d->s->alive, group) || d->left_out[group]);
 }
 
 static void count_member(struct draft *d, const struct member *m, int role)
 {
 	(void)role;
 	d->s->n_members += !stays(d, m->group);
-	d->s->bound += d->s->granularity != UNIT && stays(d, m->group) && !graph_alive_fixed(d->s->alive, m->group);
+	d->s->bound += d->s->granularity != UNIT && stays(d, m->group) && !wasd_alive_fixed(d->s->alive, m->group);
 }
 
 /* Members come in the order of their vertices: groups of the same layers have the same list. */
@@ -284,7 +284,7 @@ static void destroy(void *self)
 	struct structured *s = self;
 	prune_done(&s->masks);
 	prune_done(&s->pool);
-	graph_alive_destroy(s->alive);
+	wasd_alive_destroy(s->alive);
 	wasd_free(s->pool_param);
 	wasd_free(s->member);
 	wasd_free(s->span);
@@ -332,7 +332,7 @@ static enum wasd_status read(struct structured *s, const struct weight_setup *se
 /* Values on the channels of node n, of param p, `each` for one channel. */
 static void add_spans(struct draft *d, wasd_node n, int p, size_t each)
 {
-	const int *unit = graph_alive_unit(d->s->alive, n);
+	const int *unit = wasd_alive_unit(d->s->alive, n);
 	for (int c = 0; p >= 0 && c < d->s->graph->nodes[n].shape.c; c++)
 		if (d->group[unit[c]] >= 0) {
 			if (d->s->span)
@@ -409,7 +409,7 @@ static enum wasd_status form_groups(struct draft *d, struct wasd_err *err)
 
 static enum wasd_status draft_groups(struct structured *s, const struct weight_setup *setup, struct wasd_err *err)
 {
-	struct draft d = {.s = s, .setup = setup, .n = graph_alive_units(s->alive)};
+	struct draft d = {.s = s, .setup = setup, .n = wasd_alive_units(s->alive)};
 	if (s->granularity == TAP) {
 		d.n = 0;
 		for (int l = 0; l < setup->n_params; l++)
@@ -417,7 +417,7 @@ static enum wasd_status draft_groups(struct structured *s, const struct weight_s
 	}
 	d.layers = wasd_calloc((size_t)d.n + 1, sizeof *d.layers);
 	d.group = wasd_calloc((size_t)d.n + 1, sizeof *d.group);
-	d.left_out = wasd_calloc((size_t)graph_alive_units(s->alive) + 1, sizeof *d.left_out);
+	d.left_out = wasd_calloc((size_t)wasd_alive_units(s->alive) + 1, sizeof *d.left_out);
 	enum wasd_status st = d.layers && d.group && d.left_out ? form_groups(&d, err) :
 	                                                          wasd_fail(err, WASD_ENOMEM, "structured");
 	wasd_free(d.layers);
@@ -434,7 +434,7 @@ static enum wasd_status create(const struct weight_setup *setup, void **self, st
 	s->macs = 1;
 	enum wasd_status st = read(s, setup, err);
 	if (!st)
-		st = graph_alive_create(setup->graph, NULL, NULL, &s->alive, err);
+		st = wasd_alive_create(setup->graph, NULL, NULL, &s->alive, err);
 	if (!st)
 		st = prune_create(&s->masks, setup, err);
 	return st ? st : draft_groups(s, setup, err);
@@ -624,8 +624,8 @@ static void count_macs(struct structured *s, const real *master)
 		left -= (double)wasd_graph_node_info(s->graph, at->param->node).macs * (1 - (double)at->living / (double)at->n);
 	}
 	if (s->granularity != TAP) {
-		graph_alive_update(s->alive, master, NULL);
-		left = (double)graph_alive_macs(s->alive);
+		wasd_alive_update(s->alive, master, NULL);
+		left = (double)wasd_alive_macs(s->alive);
 	}
 	s->macs = whole > 0 ? left / whole : 1;
 }

@@ -1,7 +1,7 @@
-/* Which channels matter to the logits (graph/alive.h): the golden cases of $WASD_SHARED/strategies/part1.json, units of
+/* Which channels matter to the logits (wasd/alive.h): the golden cases of $WASD_SHARED/strategies/part1.json, units of
  * every kind of join, and that networks of every kind compute the same without the channels that do not matter. */
 #include "check.h"
-#include "graph/alive.h"
+#include "wasd/alive.h"
 #include "wasd/json.h"
 #include "wasd/model.h"
 
@@ -60,21 +60,21 @@ static wasd_node node(const struct wasd_graph *g, const char *name)
 	return 0;
 }
 
-static struct graph_alive *alive_of(const struct bed *b, const real *stats)
+static struct wasd_alive *alive_of(const struct bed *b, const real *stats)
 {
-	struct graph_alive *a = NULL;
-	CHECK(!graph_alive_create(b->g, b->w, stats, &a, NULL));
+	struct wasd_alive *a = NULL;
+	CHECK(!wasd_alive_create(b->g, b->w, stats, &a, NULL));
 	return a;
 }
 
 /* "1011" of a node. */
-static const char *text(const struct graph_alive *a, const struct wasd_graph *g, wasd_node n)
+static const char *text(const struct wasd_alive *a, const struct wasd_graph *g, wasd_node n)
 {
 	static char out[80];
 	int c = wasd_graph_node_info(g, n).shape.c;
 	CHECK(c < (int)sizeof out);
 	for (int i = 0; i < c; i++)
-		out[i] = graph_alive_of(a, n)[i] ? '1' : '0';
+		out[i] = wasd_alive_of(a, n)[i] ? '1' : '0';
 	out[c] = 0;
 	return out;
 }
@@ -113,17 +113,17 @@ static void fixpoint(void)
 		param(&b, "a.weight")[i] = (real)at(cJSON_GetArrayItem(w1, i / 6), i % 6);
 	for (int i = 0; i < 15; i++)
 		param(&b, "b.weight")[i] = (real)at(cJSON_GetArrayItem(w2, i / 5), i % 5);
-	struct graph_alive *a = alive_of(&b, NULL);
-	kept_is(wasd_json_get(t, "kept_features"), graph_alive_of(a, 0), 6);
-	kept_is(wasd_json_get(t, "kept_units"), graph_alive_of(a, h), 5);
-	kept_is(wasd_json_get(t, "kept_units"), graph_alive_of(a, r), 5);
-	CHECK_INT(graph_alive_macs(a), 2 * 3 + 3 * 3);
+	struct wasd_alive *a = alive_of(&b, NULL);
+	kept_is(wasd_json_get(t, "kept_features"), wasd_alive_of(a, 0), 6);
+	kept_is(wasd_json_get(t, "kept_units"), wasd_alive_of(a, h), 5);
+	kept_is(wasd_json_get(t, "kept_units"), wasd_alive_of(a, r), 5);
+	CHECK_INT(wasd_alive_macs(a), 2 * 3 + 3 * 3);
 	for (int i = 0; i < 24; i++)
 		b.x[i] = (real)((11 * i) % 17 - 8);
 	const real *y = forward(&b);
 	for (int i = 0; i < 12; i++)
 		CHECK_NEAR((double)y[i], at(cJSON_GetArrayItem(wasd_json_get(t, "out"), i / 3), i % 3), 1e-9);
-	graph_alive_destroy(a);
+	wasd_alive_destroy(a);
 	bed_done(&b);
 }
 
@@ -181,7 +181,7 @@ static void dead_filter(void)
 	struct bed b = filter_bed(t);
 	real whole[MAPS], cut[MAPS], *w2 = param(&b, "second.weight");
 	double tol = sizeof(real) == 8 ? 1e-6 : 1e-4, c = wasd_json_get(t, "constant_behind_relu")->valuedouble;
-	struct graph_alive *a = alive_of(&b, b.stats);
+	struct wasd_alive *a = alive_of(&b, b.stats);
 	CHECK_STR(text(a, b.g, node(b.g, "first")), "1111");
 	maps_of(&b, whole);
 
@@ -199,20 +199,20 @@ static void dead_filter(void)
 	CHECK_NEAR(furthest(whole, cut, false), 0, tol);
 	CHECK_NEAR(furthest(whole, cut, true), wasd_json_get(folded, "border_max_abs_diff")->valuedouble, tol);
 
-	graph_alive_update(a, b.w, b.stats); /* the cut network: nobody reads the filter */
+	wasd_alive_update(a, b.w, b.stats); /* the cut network: nobody reads the filter */
 	CHECK_STR(text(a, b.g, node(b.g, "first")), "1011");
-	CHECK_INT(graph_alive_macs(a), (3 * 2 + 3 * 3) * 9 * 36);
+	CHECK_INT(wasd_alive_macs(a), (3 * 2 + 3 * 3) * 9 * 36);
 	for (int i = 0; i < 27; i++)
 		w2[i / 9 * 36 + 9 + i % 9] = column[i];
 	param(&b, "bn.bias")[1] = -5; /* a constant below 0, with these statistics */
-	graph_alive_update(a, b.w, b.stats);
+	wasd_alive_update(a, b.w, b.stats);
 	CHECK_STR(text(a, b.g, node(b.g, "bn")), "1011");
-	graph_alive_update(a, b.w, NULL);
+	wasd_alive_update(a, b.w, NULL);
 	CHECK_STR(text(a, b.g, node(b.g, "bn")), "1111");
 	param(&b, "bn.weight")[1] = param(&b, "bn.bias")[1] = 0;
-	graph_alive_update(a, b.w, NULL);
+	wasd_alive_update(a, b.w, NULL);
 	CHECK_STR(text(a, b.g, node(b.g, "first")), "1011");
-	graph_alive_destroy(a);
+	wasd_alive_destroy(a);
 	bed_done(&b);
 }
 
@@ -318,40 +318,40 @@ static void each_weight(struct bed *b, change *fn, void *ctx)
 enum damage { NONE, WRITERS, READERS, KERNELS, DAMAGES };
 
 struct damaged {
-	const struct graph_alive *a;
+	const struct wasd_alive *a;
 	const uint8_t *how; /* per unit */
 };
 
 static void damage(const struct place *p, real *w, void *ctx)
 {
 	const struct damaged *d = ctx;
-	int how = d->how[graph_alive_unit(d->a, p->n)[p->out]];
+	int how = d->how[wasd_alive_unit(d->a, p->n)[p->out]];
 	if (how == WRITERS || (how == KERNELS && p->kernel))
 		*w = 0;
-	if (p->in >= 0 && d->how[graph_alive_unit(d->a, p->x)[p->in]] == READERS)
+	if (p->in >= 0 && d->how[wasd_alive_unit(d->a, p->x)[p->in]] == READERS)
 		*w = 0;
 }
 
 /* What is removed can hold other values; only what living channels read of it counts, and that is 0. */
 static void remove_dead(const struct place *p, real *w, void *ctx)
 {
-	const struct graph_alive *a = ctx;
-	if (!graph_alive_of(a, p->n)[p->out])
+	const struct wasd_alive *a = ctx;
+	if (!wasd_alive_of(a, p->n)[p->out])
 		*w = 1 / (real)p->row;
-	else if (p->in >= 0 && !graph_alive_of(a, p->x)[p->in])
+	else if (p->in >= 0 && !wasd_alive_of(a, p->x)[p->in])
 		*w = 0;
 }
 
 /* Half of the units, in one of three ways. No layer writes images and pixels, and outputs stay. */
-static void choose_damage(const struct bed *b, const struct graph_alive *units, struct wasd_rng *r, uint8_t *how)
+static void choose_damage(const struct bed *b, const struct wasd_alive *units, struct wasd_rng *r, uint8_t *how)
 {
-	for (int u = 0; u < graph_alive_units(units); u++)
+	for (int u = 0; u < wasd_alive_units(units); u++)
 		how[u] = READERS;
 	for (wasd_node n = 1; n < wasd_graph_nodes(b->g); n++)
 		for (int c = 0; has_kernel(b->g, n) && c < wasd_graph_node_info(b->g, n).shape.c; c++)
-			how[graph_alive_unit(units, n)[c]] = DAMAGES;
-	for (int u = 0; u < graph_alive_units(units); u++)
-		if (graph_alive_fixed(units, u) || wasd_rng_below(r, 2))
+			how[wasd_alive_unit(units, n)[c]] = DAMAGES;
+	for (int u = 0; u < wasd_alive_units(units); u++)
+		if (wasd_alive_fixed(units, u) || wasd_rng_below(r, 2))
 			how[u] = NONE;
 		else if (how[u] == DAMAGES)
 			how[u] = (uint8_t)(WRITERS + wasd_rng_below(r, DAMAGES - WRITERS));
@@ -361,25 +361,25 @@ static void logits_stay(const char *model, uint64_t seed)
 {
 	struct bed b = network_bed(model);
 	struct wasd_rng r;
-	struct graph_alive *units = NULL, *a;
+	struct wasd_alive *units = NULL, *a;
 	wasd_rng_init(&r, seed, "damage", 0, 0);
-	CHECK(!graph_alive_create(b.g, NULL, NULL, &units, NULL));
-	CHECK(graph_alive_macs(units) == wasd_graph_macs(b.g, NULL));
-	int n = graph_alive_units(units), dead = 0, want = 0;
+	CHECK(!wasd_alive_create(b.g, NULL, NULL, &units, NULL));
+	CHECK(wasd_alive_macs(units) == wasd_graph_macs(b.g, NULL));
+	int n = wasd_alive_units(units), dead = 0, want = 0;
 	uint8_t *how = wasd_calloc((size_t)n, 1), *left = wasd_calloc((size_t)n, 1);
 	choose_damage(&b, units, &r, how);
 	each_weight(&b, damage, &(struct damaged){units, how});
 	a = alive_of(&b, b.stats);
 	for (wasd_node i = 0; i < wasd_graph_nodes(b.g); i++)
 		for (int c = 0; c < wasd_graph_node_info(b.g, i).shape.c; c++)
-			left[graph_alive_unit(a, i)[c]] |= graph_alive_of(a, i)[c];
+			left[wasd_alive_unit(a, i)[c]] |= wasd_alive_of(a, i)[c];
 	for (int u = 0; u < n; u++) {
 		dead += !left[u];
 		want += how[u] == WRITERS || how[u] == READERS;
-		CHECK(left[u] || !graph_alive_fixed(units, u));
+		CHECK(left[u] || !wasd_alive_fixed(units, u));
 	}
 	CHECK_MSG(dead * 2 > want, "%s: %d of %d units are dead, %d were damaged", model, dead, n, want);
-	CHECK(graph_alive_macs(a) < wasd_graph_macs(b.g, NULL));
+	CHECK(wasd_alive_macs(a) < wasd_graph_macs(b.g, NULL));
 	const real *y = forward(&b);
 	real before[10], most = 0;
 	memcpy(before, y, sizeof before);
@@ -391,8 +391,8 @@ static void logits_stay(const char *model, uint64_t seed)
 		          model, i, (double)before[i], (double)y[i]);
 	}
 	CHECK(most > 0);
-	graph_alive_destroy(a);
-	graph_alive_destroy(units);
+	wasd_alive_destroy(a);
+	wasd_alive_destroy(units);
 	wasd_free(how);
 	wasd_free(left);
 	bed_done(&b);
@@ -408,42 +408,41 @@ static void any_network(void)
 /* Which channels are one unit. */
 static void units(void)
 {
-	struct graph_alive *a = NULL;
+	struct wasd_alive *a = NULL;
 	struct bed b = network_bed(networks[0]);
-	CHECK(!graph_alive_create(b.g, NULL, NULL, &a, NULL));
-	const int *of_a = graph_alive_unit(a, node(b.g, "a")), *of_b = graph_alive_unit(a, node(b.g, "b")),
-			  *of_sr = graph_alive_unit(a, 8), *of_c = graph_alive_unit(a, 9),
-			  *of_d = graph_alive_unit(a, node(b.g, "d"));
+	CHECK(!wasd_alive_create(b.g, NULL, NULL, &a, NULL));
+	const int *of_a = wasd_alive_unit(a, node(b.g, "a")), *of_b = wasd_alive_unit(a, node(b.g, "b")),
+			  *of_sr = wasd_alive_unit(a, 8), *of_c = wasd_alive_unit(a, 9), *of_d = wasd_alive_unit(a, node(b.g, "d"));
 	for (int c = 0; c < 6; c++)
 		CHECK(of_a[c] == of_b[c] && of_a[c] == of_sr[c] && of_a[c] == of_c[c] && of_a[c] == of_c[6 + c] &&
-		      of_a[c] != of_d[c] && (!c || of_a[c] != of_a[0]) && !graph_alive_fixed(a, of_a[c]));
-	CHECK_INT(graph_alive_units(a), 3 + 6 + 6 + 5);
-	CHECK(graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "fc"))[4]));
-	graph_alive_destroy(a);
+		      of_a[c] != of_d[c] && (!c || of_a[c] != of_a[0]) && !wasd_alive_fixed(a, of_a[c]));
+	CHECK_INT(wasd_alive_units(a), 3 + 6 + 6 + 5);
+	CHECK(wasd_alive_fixed(a, wasd_alive_unit(a, node(b.g, "fc"))[4]));
+	wasd_alive_destroy(a);
 	bed_done(&b);
 
 	b = network_bed(networks[1]);
-	CHECK(!graph_alive_create(b.g, NULL, NULL, &a, NULL));
-	CHECK(graph_alive_unit(a, node(b.g, "a"))[5] == graph_alive_unit(a, 5)[5]);
-	CHECK(graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "g"))[0]));
-	CHECK(graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "gg"))[0]));
-	CHECK(!graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "h"))[0]));
-	CHECK(graph_alive_unit(a, 11)[3] == graph_alive_unit(a, node(b.g, "h"))[3]);
-	graph_alive_destroy(a);
+	CHECK(!wasd_alive_create(b.g, NULL, NULL, &a, NULL));
+	CHECK(wasd_alive_unit(a, node(b.g, "a"))[5] == wasd_alive_unit(a, 5)[5]);
+	CHECK(wasd_alive_fixed(a, wasd_alive_unit(a, node(b.g, "g"))[0]));
+	CHECK(wasd_alive_fixed(a, wasd_alive_unit(a, node(b.g, "gg"))[0]));
+	CHECK(!wasd_alive_fixed(a, wasd_alive_unit(a, node(b.g, "h"))[0]));
+	CHECK(wasd_alive_unit(a, 11)[3] == wasd_alive_unit(a, node(b.g, "h"))[3]);
+	wasd_alive_destroy(a);
 	bed_done(&b);
 
 	b = network_bed(networks[2]);
-	CHECK(!graph_alive_create(b.g, NULL, NULL, &a, NULL));
-	CHECK_INT(graph_alive_units(a), 3 + 3 * 64 + 9 + 7 + 5);
-	graph_alive_destroy(a);
+	CHECK(!wasd_alive_create(b.g, NULL, NULL, &a, NULL));
+	CHECK_INT(wasd_alive_units(a), 3 + 3 * 64 + 9 + 7 + 5);
+	wasd_alive_destroy(a);
 	bed_done(&b);
 
 	b = network_bed(added_to_images);
-	CHECK(!graph_alive_create(b.g, NULL, NULL, &a, NULL));
-	CHECK(graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "a"))[0]));
-	CHECK(graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "d"))[3]));
-	CHECK(!graph_alive_fixed(a, graph_alive_unit(a, node(b.g, "b"))[0]));
-	graph_alive_destroy(a);
+	CHECK(!wasd_alive_create(b.g, NULL, NULL, &a, NULL));
+	CHECK(wasd_alive_fixed(a, wasd_alive_unit(a, node(b.g, "a"))[0]));
+	CHECK(wasd_alive_fixed(a, wasd_alive_unit(a, node(b.g, "d"))[3]));
+	CHECK(!wasd_alive_fixed(a, wasd_alive_unit(a, node(b.g, "b"))[0]));
+	wasd_alive_destroy(a);
 	bed_done(&b);
 }
 
@@ -453,11 +452,11 @@ static void one_stays(void)
 	for (size_t i = 0; i < 3; i++) {
 		struct bed b = network_bed(networks[i]);
 		memset(b.w, 0, wasd_graph_param_count(b.g) * sizeof *b.w);
-		struct graph_alive *a = alive_of(&b, b.stats);
+		struct wasd_alive *a = alive_of(&b, b.stats);
 		for (wasd_node n = 0; n < wasd_graph_nodes(b.g); n++)
-			CHECK(graph_alive_count(a, n) >= 1);
-		CHECK_INT(graph_alive_count(a, node(b.g, "fc")), 5);
-		graph_alive_destroy(a);
+			CHECK(wasd_alive_count(a, n) >= 1);
+		CHECK_INT(wasd_alive_count(a, node(b.g, "fc")), 5);
+		wasd_alive_destroy(a);
 		bed_done(&b);
 	}
 }
@@ -465,15 +464,15 @@ static void one_stays(void)
 static void memory(void)
 {
 	struct bed b = network_bed(networks[0]);
-	struct graph_alive *a = NULL;
+	struct wasd_alive *a = NULL;
 	enum wasd_status s = WASD_ENOMEM;
 	for (uint64_t nth = 1; s; nth++) {
 		wasd_mem_fail_at(nth);
-		s = graph_alive_create(b.g, b.w, b.stats, &a, NULL);
+		s = wasd_alive_create(b.g, b.w, b.stats, &a, NULL);
 		wasd_mem_fail_at(0);
 		CHECK(!s || (s == WASD_ENOMEM && !a));
 	}
-	graph_alive_destroy(a);
+	wasd_alive_destroy(a);
 	bed_done(&b);
 }
 

@@ -3,9 +3,9 @@
  * half the inner widths; what is refused. */
 #include "check.h"
 
-#include "graph/alive.h"
+#include "wasd/alive.h"
 #include "graph/graph.h"
-#include "models/slim.h"
+#include "wasd/slim.h"
 #include "wasd/model.h"
 
 #define DOUBLE (sizeof(real) == 8)
@@ -21,18 +21,18 @@ enum { IMAGES = 2 };
 struct net {
 	struct wasd_graph *g;
 	struct wasd_model *m;
-	struct graph_alive *alive;
+	struct wasd_alive *alive;
 	const uint8_t **sets;
-	struct slim *slim;
+	struct wasd_slim *slim;
 	struct wasd_model *small;
 };
 
 static void net_done(struct net *n)
 {
 	wasd_model_destroy(n->small);
-	slim_destroy(n->slim);
+	wasd_slim_destroy(n->slim);
 	wasd_free(n->sets);
-	graph_alive_destroy(n->alive);
+	wasd_alive_destroy(n->alive);
 	wasd_model_destroy(n->m);
 	wasd_graph_destroy(n->g);
 	*n = (struct net){0};
@@ -75,7 +75,7 @@ static void kill_units(struct net *n, const bool *dead)
 	for (wasd_node i = 1; i < n->g->n_nodes; i++) {
 		const struct node *nd = &n->g->nodes[i];
 		for (int c = 0; c < nd->shape.c; c++)
-			if (nd->weight >= 0 && dead[graph_alive_unit(n->alive, i)[c]]) {
+			if (nd->weight >= 0 && dead[wasd_alive_unit(n->alive, i)[c]]) {
 				clear(n, nd->weight, c);
 				clear(n, nd->bias, c);
 			}
@@ -85,14 +85,14 @@ static void kill_units(struct net *n, const bool *dead)
 static void cut(struct net *n)
 {
 	struct wasd_err err = {0};
-	graph_alive_update(n->alive, wasd_model_master(n->m), wasd_model_stats(n->m, WASD_STATS_AOM));
+	wasd_alive_update(n->alive, wasd_model_master(n->m), wasd_model_stats(n->m, WASD_STATS_AOM));
 	n->sets = wasd_calloc((size_t)n->g->n_nodes, sizeof *n->sets);
 	for (wasd_node i = 0; i < n->g->n_nodes; i++)
-		n->sets[i] = graph_alive_of(n->alive, i);
-	CHECK_MSG(!slim_create(n->g, n->sets, "net-slim", &n->slim, &err), "%s", err.msg);
+		n->sets[i] = wasd_alive_of(n->alive, i);
+	CHECK_MSG(!wasd_slim_create(n->g, n->sets, "net-slim", &n->slim, &err), "%s", err.msg);
 	if (!n->slim)
 		return;
-	CHECK_MSG(!slim_carry(n->slim, n->m, &n->small, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_slim_carry(n->slim, n->m, &n->small, &err), "%s", err.msg);
 }
 
 /* A net of graph g, whose units that may go are dead with probability p. */
@@ -102,13 +102,13 @@ static struct net make(struct wasd_graph *g, double p)
 	struct wasd_err err = {0};
 	struct wasd_rng r;
 	CHECK(!wasd_model_create(g, 3, &n.m, &err));
-	CHECK(!graph_alive_create(g, NULL, NULL, &n.alive, &err));
+	CHECK(!wasd_alive_create(g, NULL, NULL, &n.alive, &err));
 	randomise(&n);
 	wasd_rng_init(&r, 4, "dead", 0, 0);
-	int units = graph_alive_units(n.alive);
+	int units = wasd_alive_units(n.alive);
 	bool *dead = wasd_calloc((size_t)units, sizeof *dead);
 	for (int u = g->nodes[0].shape.c; u < units; u++)
-		dead[u] = !graph_alive_fixed(n.alive, u) && wasd_rng_uniform(&r) < p;
+		dead[u] = !wasd_alive_fixed(n.alive, u) && wasd_rng_uniform(&r) < p;
 	kill_units(&n, dead);
 	wasd_free(dead);
 	cut(&n);
@@ -158,10 +158,10 @@ static void macs_by_formula(const char *name, const struct net *n)
 {
 	for (wasd_node i = 1; i < n->g->n_nodes; i++) {
 		struct wasd_node_info whole = wasd_graph_node_info(n->g, i),
-							  small = wasd_graph_node_info(slim_graph(n->slim), i);
+							  small = wasd_graph_node_info(wasd_slim_graph(n->slim), i);
 		int out, in;
-		slim_channels(n->slim, i, &out);
-		slim_channels(n->slim, whole.inputs[0], &in);
+		wasd_slim_channels(n->slim, i, &out);
+		wasd_slim_channels(n->slim, whole.inputs[0], &in);
 		uint64_t want = whole.macs * (uint64_t)out / (uint64_t)whole.shape.c;
 		if (whole.groups < 2)
 			want = want * (uint64_t)in / (uint64_t)n->g->nodes[i].in.c;
@@ -169,21 +169,21 @@ static void macs_by_formula(const char *name, const struct net *n)
 		CHECK_STR(small.op, whole.op);
 		CHECK_MSG(small.shape.c == out, "%s, node %d", name, i);
 	}
-	CHECK_INT(wasd_graph_macs(slim_graph(n->slim), NULL), graph_alive_macs(n->alive));
+	CHECK_INT(wasd_graph_macs(wasd_slim_graph(n->slim), NULL), wasd_alive_macs(n->alive));
 }
 
 /* Every parameter comes from that of the same name, or an alpha from its element of a vector. */
 static void places(const char *name, const struct net *n)
 {
-	const struct wasd_graph *g = slim_graph(n->slim);
+	const struct wasd_graph *g = wasd_slim_graph(n->slim);
 	size_t most = wasd_graph_param_count(n->g);
 	real *whole = wasd_calloc(most, sizeof *whole), *small = wasd_calloc(wasd_graph_param_count(g), sizeof *small);
 	for (size_t i = 0; i < most; i++)
 		whole[i] = (real)(i % 9973);
-	slim_copy_params(n->slim, whole, small);
+	wasd_slim_copy_params(n->slim, whole, small);
 	for (int i = 0; i < wasd_graph_params(g); i++) {
 		struct wasd_param_info p = wasd_graph_param_info(g, i);
-		struct slim_part part = slim_param(n->slim, i);
+		struct wasd_slim_part part = wasd_slim_param(n->slim, i);
 		size_t len = strlen(p.name);
 		bool alpha = len > 6 && !strcmp(p.name + len - 6, ".alpha");
 		const char *from = part.from < 0 ? "" : wasd_graph_param_info(n->g, part.from).name;
@@ -191,7 +191,7 @@ static void places(const char *name, const struct net *n)
 		CHECK_INT((size_t)part.rows * (size_t)part.columns * part.taps, p.count);
 		size_t offset = wasd_graph_param_info(n->g, part.from).offset, before = 0, here;
 		for (size_t k = 0; k < p.count; k++, before = here) {
-			here = offset + slim_element(&part, k);
+			here = offset + wasd_slim_element(&part, k);
 			CHECK(here < offset + wasd_graph_param_info(n->g, part.from).count && (!k || here > before));
 			CHECK(small[p.offset + k] == (real)(here % 9973));
 		}
@@ -204,8 +204,8 @@ static void all_of(const char *name, struct wasd_graph *g, double p)
 {
 	struct net n = make(g, p);
 	if (n.slim) {
-		CHECK_MSG(slim_removed(n.slim) > 0, "%s", name);
-		CHECK_STR(wasd_network_name(slim_model(n.slim)), "net-slim");
+		CHECK_MSG(wasd_slim_removed(n.slim) > 0, "%s", name);
+		CHECK_STR(wasd_network_name(wasd_slim_model(n.slim)), "net-slim");
 		same_logits(name, &n, WASD_BN_SET);
 		if (DOUBLE)
 			same_logits(name, &n, WASD_BN_BATCH);
@@ -275,12 +275,12 @@ static void layers(void)
 static void extremes(void)
 {
 	struct net n = make(own(mixed[0].layers, small_image, 10), 0);
-	CHECK_INT(slim_removed(n.slim), 0);
-	CHECK_INT(wasd_graph_param_count(slim_graph(n.slim)), wasd_graph_param_count(n.g));
+	CHECK_INT(wasd_slim_removed(n.slim), 0);
+	CHECK_INT(wasd_graph_param_count(wasd_slim_graph(n.slim)), wasd_graph_param_count(n.g));
 	CHECK(!memcmp(wasd_model_master(n.small), wasd_model_master(n.m), wasd_graph_param_count(n.g) * sizeof(real)));
 	net_done(&n);
 	n = make(own(mixed[0].layers, small_image, 10), 1);
-	CHECK_INT(wasd_graph_param_info(slim_graph(n.slim), 0).dims[0], 1);
+	CHECK_INT(wasd_graph_param_info(wasd_slim_graph(n.slim), 0).dims[0], 1);
 	same_logits("all dead", &n, WASD_BN_SET);
 	net_done(&n);
 }
@@ -294,22 +294,22 @@ static void halved_resnet18(void)
 	struct net n = {0};
 	struct wasd_err err = {0};
 	CHECK(!wasd_arch_build("resnet18", (struct wasd_shape){3, 32, 32}, 10, NULL, &n.g, &err));
-	CHECK(!wasd_model_create(n.g, 3, &n.m, &err) && !graph_alive_create(n.g, NULL, NULL, &n.alive, &err));
+	CHECK(!wasd_model_create(n.g, 3, &n.m, &err) && !wasd_alive_create(n.g, NULL, NULL, &n.alive, &err));
 	randomise(&n);
-	bool *dead = wasd_calloc((size_t)graph_alive_units(n.alive), sizeof *dead);
+	bool *dead = wasd_calloc((size_t)wasd_alive_units(n.alive), sizeof *dead);
 	for (wasd_node i = 1; i < n.g->n_nodes; i++) {
 		const struct node *nd = &n.g->nodes[i];
 		for (int c = 0; strstr(nd->name, ".conv1") && c < nd->shape.c / 2; c++)
-			dead[graph_alive_unit(n.alive, i)[2 * c]] = true;
+			dead[wasd_alive_unit(n.alive, i)[2 * c]] = true;
 	}
 	kill_units(&n, dead);
 	wasd_free(dead);
 	cut(&n);
 	CHECK_INT(wasd_graph_macs(n.g, NULL), 605754368);
-	CHECK_INT(wasd_graph_macs(slim_graph(n.slim), NULL), 332076032);
-	CHECK_INT(wasd_graph_augs(slim_graph(n.slim)), wasd_graph_augs(n.g));
+	CHECK_INT(wasd_graph_macs(wasd_slim_graph(n.slim), NULL), 332076032);
+	CHECK_INT(wasd_graph_augs(wasd_slim_graph(n.slim)), wasd_graph_augs(n.g));
 	int kept;
-	const int *at = slim_channels(n.slim, n.g->augs[1].conv, &kept);
+	const int *at = wasd_slim_channels(n.slim, n.g->augs[1].conv, &kept);
 	CHECK_STR(n.g->nodes[n.g->augs[1].conv].name, "layer1.0.conv1");
 	CHECK(kept == 32 && at[0] == 1 && at[31] == 63);
 	net_done(&n);
@@ -333,14 +333,14 @@ static void fixpoint(void)
 	struct wasd_err err = {0};
 	for (int i = 0; i < IMAGES * 6; i++)
 		x[i] = (real)(11 * i % 17 - 8);
-	CHECK(!wasd_model_create(n.g, 3, &n.m, &err) && !graph_alive_create(n.g, NULL, NULL, &n.alive, &err));
+	CHECK(!wasd_model_create(n.g, 3, &n.m, &err) && !wasd_alive_create(n.g, NULL, NULL, &n.alive, &err));
 	memcpy(wasd_model_master(n.m), w1, sizeof w1);
 	memcpy(wasd_model_master(n.m) + n.g->params[1].offset, w2, sizeof w2);
 	cut(&n);
 	int kept;
-	const int *units = slim_channels(n.slim, 2, &kept);
+	const int *units = wasd_slim_channels(n.slim, 2, &kept);
 	CHECK(kept == 3 && units[0] == 1 && units[2] == 3);
-	slim_input(n.g, n.sets, used);
+	wasd_slim_input(n.g, n.sets, used);
 	CHECK(!memcmp(used, (const uint8_t[]){1, 0, 0, 0, 1, 0}, sizeof used));
 	logits(n.small, WASD_BN_SET, x, out);
 	for (int i = 0; i < IMAGES * 3; i++)
@@ -354,7 +354,7 @@ static void fixpoint(void)
 static void refused(struct wasd_graph *g, const char *node, int c, enum wasd_status status, const char *says)
 {
 	struct wasd_err err = {0};
-	struct slim *s = NULL;
+	struct wasd_slim *s = NULL;
 	uint8_t **sets = wasd_calloc((size_t)g->n_nodes, sizeof *sets);
 	for (wasd_node i = 0; i < g->n_nodes; i++) {
 		sets[i] = wasd_calloc((size_t)g->nodes[i].shape.c, 1);
@@ -362,7 +362,7 @@ static void refused(struct wasd_graph *g, const char *node, int c, enum wasd_sta
 		if (!strcmp(g->nodes[i].name, node) || (!*g->nodes[i].name && !strcmp(g->nodes[i].layer->op, node)))
 			sets[i][c] = 0;
 	}
-	CHECK_INT(slim_create(g, (const uint8_t *const *)sets, "net-slim", &s, &err), status);
+	CHECK_INT(wasd_slim_create(g, (const uint8_t *const *)sets, "net-slim", &s, &err), status);
 	CHECK_MSG(!s && strstr(err.msg, says) == err.msg, "%s", err.msg);
 	for (wasd_node i = 0; i < g->n_nodes; i++)
 		wasd_free(sets[i]);
@@ -408,23 +408,24 @@ static void refusals(void)
 
 static void names(void)
 {
-	char out[SLIM_NAME];
+	char out[WASD_SLIM_NAME];
 	struct wasd_graph *g = own(mixed[0].layers, small_image, 10);
 	struct wasd_err err = {0};
-	struct slim *s = NULL;
-	slim_name("resnet18", out);
+	struct wasd_slim *s = NULL;
+	wasd_slim_name("resnet18", out);
 	CHECK_STR(out, "resnet18-slim");
-	slim_name("resnet18-slim", out);
+	wasd_slim_name("resnet18-slim", out);
 	CHECK_STR(out, "resnet18-slim");
-	slim_name("012345678901234567890123456789012345678901234567890123456789012", out);
+	wasd_slim_name("012345678901234567890123456789012345678901234567890123456789012", out);
 	CHECK_STR(out, "0123456789012345678901234567890123456789012345678901234567-slim");
 	struct net n = make(g, 0.2);
-	CHECK(!slim_of(g, wasd_model_master(n.m), wasd_model_stats(n.m, WASD_STATS_AOM), "again", &s, &err));
-	CHECK(slim_removed(s) == slim_removed(n.slim) &&
-	      cJSON_Compare(wasd_json_get(slim_model(s), "layers"), wasd_json_get(slim_model(n.slim), "layers"), true));
-	slim_destroy(s);
+	CHECK(!wasd_slim_of(g, wasd_model_master(n.m), wasd_model_stats(n.m, WASD_STATS_AOM), "again", &s, &err));
+	CHECK(wasd_slim_removed(s) == wasd_slim_removed(n.slim) &&
+	      cJSON_Compare(wasd_json_get(wasd_slim_model(s), "layers"), wasd_json_get(wasd_slim_model(n.slim), "layers"),
+	                    true));
+	wasd_slim_destroy(s);
 	s = NULL;
-	CHECK_INT(slim_create(g, n.sets, "resnet18", &s, &err), WASD_EINVAL);
+	CHECK_INT(wasd_slim_create(g, n.sets, "resnet18", &s, &err), WASD_EINVAL);
 	CHECK(!s && strstr(err.msg, "published"));
 	net_done(&n);
 }
@@ -434,18 +435,18 @@ static void memory(void)
 {
 	struct net n = make(own(mixed[1].layers, small_image, 10), 0.3);
 	struct wasd_err err = {0};
-	struct slim *s = NULL;
+	struct wasd_slim *s = NULL;
 	uint64_t nth = 1;
 	struct wasd_mem_stats before = wasd_mem_stats();
 	for (;; nth++) {
 		wasd_mem_fail_at(nth);
-		enum wasd_status st = slim_create(n.g, n.sets, "net-slim", &s, &err);
+		enum wasd_status st = wasd_slim_create(n.g, n.sets, "net-slim", &s, &err);
 		wasd_mem_fail_at(0);
 		if (!st)
 			break;
 		CHECK_INT(st, WASD_ENOMEM);
 	}
-	slim_destroy(s);
+	wasd_slim_destroy(s);
 	struct wasd_mem_stats after = wasd_mem_stats();
 	CHECK_INT(after.allocs - before.allocs, after.frees - before.frees);
 	CHECK(nth > 30);

@@ -1,8 +1,8 @@
 /* Structured pruning: the golden numbers of $WASD_SHARED/strategies/part1.json (schedules, scores, thresholds, masks,
  * batch norms), exact counts at every event with and without rounding, layers that are coupled, and that what it zeroes
- * is what graph/alive.h calls dead. */
+ * is what wasd/alive.h calls dead. */
 #include "check.h"
-#include "graph/alive.h"
+#include "wasd/alive.h"
 #include "wasd/model.h"
 #include "weights/chain.h"
 #include "weights/prune.h"
@@ -351,7 +351,7 @@ static void counts(void)
 static void is_dead(void)
 {
 	struct bed b = bed_of(net(), "\"begin\":1,\"end\":1,\"round_to\":1");
-	struct graph_alive *a = NULL;
+	struct wasd_alive *a = NULL;
 	bed_begin(&b);
 	go(&b, BATCHES);
 	for (size_t i = 0; i < wasd_graph_param_count(b.g); i++)
@@ -366,15 +366,15 @@ static void is_dead(void)
 	CHECK_INT(zeros,
 	          10 * 27 + 12 * 20 * 9 + 10 * 24 * 9 + 9 * 80 + 2 * (10 + 12 + 10 + 10) + 10 * 9 + 10 + 12 + 10 + 10 + 9);
 	go(&b, 2 * BATCHES);
-	CHECK(!graph_alive_create(b.g, b.run.master, NULL, &a, NULL));
-	CHECK_INT(graph_alive_count(a, node(b.g, "a")), 10);
-	CHECK_INT(graph_alive_count(a, node(b.g, "b")), 12);
-	CHECK_INT(graph_alive_count(a, node(b.g, "d")), 10);
-	CHECK_INT(graph_alive_count(a, node(b.g, "e")), 9);
+	CHECK(!wasd_alive_create(b.g, b.run.master, NULL, &a, NULL));
+	CHECK_INT(wasd_alive_count(a, node(b.g, "a")), 10);
+	CHECK_INT(wasd_alive_count(a, node(b.g, "b")), 12);
+	CHECK_INT(wasd_alive_count(a, node(b.g, "d")), 10);
+	CHECK_INT(wasd_alive_count(a, node(b.g, "e")), 9);
 	chain_at_epoch(b.c, &b.run);
-	CHECK_NEAR(metric(&b, "structured_macs"), (double)graph_alive_macs(a) / (double)wasd_graph_macs(b.g, NULL), 1e-12);
+	CHECK_NEAR(metric(&b, "structured_macs"), (double)wasd_alive_macs(a) / (double)wasd_graph_macs(b.g, NULL), 1e-12);
 	CHECK(metric(&b, "structured_macs") < 0.4);
-	graph_alive_destroy(a);
+	wasd_alive_destroy(a);
 	bed_done(&b);
 }
 
@@ -382,7 +382,7 @@ static void is_dead(void)
 static void channels(void)
 {
 	struct bed b = bed_of(net(), "\"begin\":1,\"end\":1,\"round_to\":1,\"granularity\":\"channel\"");
-	struct graph_alive *a = NULL;
+	struct wasd_alive *a = NULL;
 	bed_begin(&b);
 	go(&b, BATCHES + 1);
 	CHECK_INT(living(&b, "a", true), 2); /* of 3, half to even */
@@ -390,12 +390,12 @@ static void channels(void)
 	CHECK_INT(living(&b, "c", true), 12);
 	CHECK_INT(living(&b, "e", true), 40);
 	CHECK_INT(living(&b, "fc", true), 9);
-	CHECK(!graph_alive_create(b.g, b.run.master, NULL, &a, NULL));
-	CHECK_INT(graph_alive_count(a, 0), 2);
-	CHECK_INT(graph_alive_count(a, node(b.g, "a")), 10);
-	CHECK_INT(graph_alive_count(a, node(b.g, "b")), 12);
-	CHECK_INT(graph_alive_count(a, node(b.g, "e")), 9);
-	graph_alive_destroy(a);
+	CHECK(!wasd_alive_create(b.g, b.run.master, NULL, &a, NULL));
+	CHECK_INT(wasd_alive_count(a, 0), 2);
+	CHECK_INT(wasd_alive_count(a, node(b.g, "a")), 10);
+	CHECK_INT(wasd_alive_count(a, node(b.g, "b")), 12);
+	CHECK_INT(wasd_alive_count(a, node(b.g, "e")), 9);
+	wasd_alive_destroy(a);
 	bed_done(&b);
 }
 

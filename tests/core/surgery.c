@@ -4,7 +4,7 @@
 #include "onnx_run.h"
 #include "tiny.h"
 
-#include "graph/alive.h"
+#include "wasd/alive.h"
 #include "train/checkpoint.h"
 #include "train/trainer.h"
 #include "wasd/convert.h"
@@ -97,17 +97,17 @@ static void the_logits_stay(void)
 	for (size_t k = 0; k < 2; k++) {
 		struct paused p;
 		struct wasd_err err = {0};
-		struct graph_alive *a = NULL;
+		struct wasd_alive *a = NULL;
 		real before[2][80], after[2][80];
 		double most = sizeof(real) == 8 ? 1e-12 : 1e-5;
 		paused_at(&p, specs[k]);
 		CHECK(chain_cuts(p.t->weights, trainer_run_at(p.t, trainer_step(p.t))));
 		for (int bn = 0; bn < 2; bn++)
 			logits(p.t, (enum wasd_bn)bn, before[bn]);
-		CHECK(!graph_alive_create(p.t->graph, wasd_model_master(p.t->model), NULL, &a, NULL));
-		uint64_t macs = graph_alive_macs(a);
+		CHECK(!wasd_alive_create(p.t->graph, wasd_model_master(p.t->model), NULL, &a, NULL));
+		uint64_t macs = wasd_alive_macs(a);
 		CHECK(macs * 2 < wasd_graph_macs(p.t->graph, NULL));
-		graph_alive_destroy(a);
+		wasd_alive_destroy(a);
 		CHECK_MSG(!trainer_cut(p.t, &err), "%s", err.msg);
 		CHECK(wasd_graph_macs(p.t->graph, NULL) == macs);
 		CHECK(wasd_json_get(wasd_json_get(p.t->info, "macs"), "aom")->valuedouble == (double)macs);

@@ -1,4 +1,4 @@
-/* graph/alive.h - which channels of a network matter to its logits: what a smaller network with the same logits keeps.
+/* wasd/alive.h - which channels of a network matter to its logits: what a smaller network with the same logits keeps.
  *
  * A unit is a set of channels of several nodes that can only be removed together: channel c of both inputs and of the
  * output of an add; of the input and the output of a batch norm, an activation, a pooling, a dropout, a depthwise
@@ -13,33 +13,33 @@
  * the others, the logits are the same in every pass that uses the statistics given.
  *
  * Borrows the graph. Belongs to one thread at a time. */
-#ifndef GRAPH_ALIVE_H
-#define GRAPH_ALIVE_H
+#ifndef WASD_ALIVE_H
+#define WASD_ALIVE_H
 
 #include "wasd/graph.h"
 
-struct graph_alive;
+struct wasd_alive;
 
 /* master: the weights that passes compute with, in the layout of wasd_model_master. stats: the statistics that they
  * use; NULL: any, also those of a batch; then a batch norm ends in a constant only where its scale is 0. Both are read
- * only during the call. master NULL: everything is alive. The caller frees *out with graph_alive_destroy. WASD_ENOMEM,
+ * only during the call. master NULL: everything is alive. The caller frees *out with wasd_alive_destroy. WASD_ENOMEM,
  * or WASD_ETOOBIG for a network with more than 2^31 channels. */
-enum wasd_status graph_alive_create(const struct wasd_graph *g, const real *master, const real *stats,
-                                    struct graph_alive **out, struct wasd_err *err);
+enum wasd_status wasd_alive_create(const struct wasd_graph *g, const real *master, const real *stats,
+                                   struct wasd_alive **out, struct wasd_err *err);
 /* The same for other weights. Does not allocate. */
-void graph_alive_update(struct graph_alive *a, const real *master, const real *stats);
-void graph_alive_destroy(struct graph_alive *a);
+void wasd_alive_update(struct wasd_alive *a, const real *master, const real *stats);
+void wasd_alive_destroy(struct wasd_alive *a);
 
 /* One byte for each channel of node n's output (info.shape.c of them), 1: alive. Of node 0, the input, a channel is
  * alive if one of its pixels is. Valid until the next update. */
-const uint8_t *graph_alive_of(const struct graph_alive *a, wasd_node n);
-int graph_alive_count(const struct graph_alive *a, wasd_node n); /* of the living among them, at least 1 */
+const uint8_t *wasd_alive_of(const struct wasd_alive *a, wasd_node n);
+int wasd_alive_count(const struct wasd_alive *a, wasd_node n); /* of the living among them, at least 1 */
 /* Multiply-adds of a network of the living channels, for one image (wasd_graph_macs without a recipe). */
-uint64_t graph_alive_macs(const struct graph_alive *a);
+uint64_t wasd_alive_macs(const struct wasd_alive *a);
 
-/* The unit of each channel of node n's output, 0 .. graph_alive_units - 1. They follow from the graph alone. */
-const int *graph_alive_unit(const struct graph_alive *a, wasd_node n);
-int graph_alive_units(const struct graph_alive *a);
-bool graph_alive_fixed(const struct graph_alive *a, int unit);
+/* The unit of each channel of node n's output, 0 .. wasd_alive_units - 1. They follow from the graph alone. */
+const int *wasd_alive_unit(const struct wasd_alive *a, wasd_node n);
+int wasd_alive_units(const struct wasd_alive *a);
+bool wasd_alive_fixed(const struct wasd_alive *a, int unit);
 
 #endif
