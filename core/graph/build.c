@@ -510,6 +510,7 @@ struct wasd_node_info wasd_graph_node_info(const struct wasd_graph *g, wasd_node
 		.stride = window ? n->stride : 0,
 		.groups = window && n->weight >= 0 ? n->groups : 0,
 		.weight = n->weight,
+		.bias = n->bias,
 		.aug = n->aug,
 	};
 	const int own[] = {n->weight, n->bias};

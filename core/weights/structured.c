@@ -18,7 +18,6 @@
 #include "backend/backend.h"
 #include "base/fields.h"
 #include "wasd/alive.h"
-#include "graph/graph.h"
 
 #include <math.h>
 #include <string.h>
@@ -115,15 +114,19 @@ struct draft {
 	int lists;
 };
 
-static const struct node *node_of(const struct draft *d, int layer)
-{
-	return &d->s->graph->nodes[d->setup->param[layer].node];
-}
+/* A convolution or linear layer: rows of ins x taps weights. */
+struct extent {
+	int outs, ins;
+	wasd_node input;
+	size_t taps;
+};
 
-static size_t taps_of(const struct draft *d, int layer)
+static struct extent extent_of(const struct draft *d, int layer)
 {
-	const struct node *n = node_of(d, layer);
-	return d->setup->param[layer].info.count / ((size_t)n->shape.c * (size_t)n->in.c);
+	struct wasd_node_info n = wasd_graph_node_info(d->s->graph, d->setup->param[layer].node);
+	struct extent e = {n.shape.c, wasd_graph_node_info(d->s->graph, n.inputs[0]).shape.c, n.inputs[0], 0};
+	e.taps = d->setup->param[layer].info.count / ((size_t)e.outs * (size_t)e.ins);
+	return e;
 }
 
 /* Called with a member of draft group m->group, and the role of its layer. */
@@ -131,35 +134,33 @@ typedef void each_fn(struct draft *d, const struct member *m, int role);
 
 static void each_row(struct draft *d, int layer, each_fn *fn)
 {
-	const struct node *n = node_of(d, layer);
+	struct extent e = extent_of(d, layer);
 	const int *unit = wasd_alive_unit(d->s->alive, d->setup->param[layer].node);
-	size_t row = (size_t)n->in.c * taps_of(d, layer);
-	for (int o = 0; o < n->shape.c; o++)
+	size_t row = (size_t)e.ins * e.taps;
+	for (int o = 0; o < e.outs; o++)
 		fn(d, &(struct member){unit[o], layer, (size_t)o * row, 1, 0, row}, WRITER);
 }
 
 /* The columns of neighbouring channels of one unit are one member: of a flattened map, say. */
 static void each_column(struct draft *d, int layer, each_fn *fn)
 {
-	const struct node *n = node_of(d, layer);
-	const int *unit = wasd_alive_unit(d->s->alive, n->inputs[0]);
-	size_t taps = taps_of(d, layer);
-	for (int i = 0, end; i < n->in.c; i = end) {
-		for (end = i + 1; end < n->in.c && unit[end] == unit[i]; end++)
+	struct extent e = extent_of(d, layer);
+	const int *unit = wasd_alive_unit(d->s->alive, e.input);
+	for (int i = 0, end; i < e.ins; i = end) {
+		for (end = i + 1; end < e.ins && unit[end] == unit[i]; end++)
 			;
 		fn(d,
-		   &(struct member){unit[i], layer, (size_t)i * taps, (size_t)n->shape.c, (size_t)n->in.c * taps,
-		                    (size_t)(end - i) * taps},
+		   &(struct member){unit[i], layer, (size_t)i * e.taps, (size_t)e.outs, (size_t)e.ins * e.taps,
+		                    (size_t)(end - i) * e.taps},
 		   READER);
 	}
 }
 
 static void each_tap(struct draft *d, int layer, int first, each_fn *fn)
 {
-	const struct node *n = node_of(d, layer);
-	size_t taps = taps_of(d, layer);
-	for (size_t t = 0; t < taps && taps > 1; t++)
-		fn(d, &(struct member){first + (int)t, layer, t, (size_t)n->shape.c * (size_t)n->in.c, taps, 1}, WRITER);
+	struct extent e = extent_of(d, layer);
+	for (size_t t = 0; t < e.taps && e.taps > 1; t++)
+		fn(d, &(struct member){first + (int)t, layer, t, (size_t)e.outs * (size_t)e.ins, e.taps, 1}, WRITER);
 }
 
 static void each_member(struct draft *d, each_fn *fn)
@@ -172,7 +173,7 @@ static void each_member(struct draft *d, each_fn *fn)
 			each_column(d, l, fn);
 		if (g == TAP)
 			each_tap(d, l, first, fn);
-		first += (int)taps_of(d, l);
+		first += (int)extent_of(d, l).taps;
 	}
 }
 
@@ -184,10 +185,16 @@ static bool is_chosen(const struct draft *d, wasd_node n)
 	return chosen;
 }
 
+static bool flattens_images(const struct wasd_graph *g, const struct wasd_node_info *n)
+{
+	return n->n_inputs == 1 && n->inputs[0] == 0 && n->weight < 0 &&
+	       (size_t)n->shape.c == wasd_shape_count(wasd_graph_input_shape(g));
+}
+
 static void leave_out(struct draft *d, wasd_node n)
 {
 	const int *unit = wasd_alive_unit(d->s->alive, n);
-	for (int c = 0; c < d->s->graph->nodes[n].shape.c; c++)
+	for (int c = 0; c < wasd_graph_node_info(d->s->graph, n).shape.c; c++)
 		d->left_out[unit[c]] = true;
 }
 
@@ -200,17 +207,17 @@ static void find_left_out(struct draft *d)
 	bool whole = d->s->remove == TRAIN;
 	if (g == FILTER || whole)
 		leave_out(d, 0);
-	for (wasd_node i = 1; i < d->s->graph->n_nodes; i++) {
-		const struct node *n = &d->s->graph->nodes[i];
-		if (whole && n->layer->channels == LAYER_CHANNELS_SPREAD && n->inputs[0] == 0)
+	for (wasd_node i = 1; i < wasd_graph_nodes(d->s->graph); i++) {
+		struct wasd_node_info n = wasd_graph_node_info(d->s->graph, i);
+		if (whole && flattens_images(d->s->graph, &n))
 			leave_out(d, i);
-		if (n->layer->channels != LAYER_CHANNELS_WEIGHED || n->groups > 1)
+		if (!layers_has_weights(d->s->graph, i) || n.groups > 1)
 			continue;
-		bool stays = !is_chosen(d, i) || (g == UNIT && d->s->graph->params[n->weight].ndims > 2);
+		bool stays = !is_chosen(d, i) || (g == UNIT && wasd_graph_param_info(d->s->graph, n.weight).ndims > 2);
 		if (stays && g != CHANNEL)
 			leave_out(d, i);
 		if (stays && g != FILTER)
-			leave_out(d, n->inputs[0]);
+			leave_out(d, n.inputs[0]);
 	}
 }
 
@@ -333,11 +340,12 @@ static enum wasd_status read(struct structured *s, const struct weight_setup *se
 static void add_spans(struct draft *d, wasd_node n, int p, size_t each)
 {
 	const int *unit = wasd_alive_unit(d->s->alive, n);
-	for (int c = 0; p >= 0 && c < d->s->graph->nodes[n].shape.c; c++)
+	for (int c = 0; p >= 0 && c < wasd_graph_node_info(d->s->graph, n).shape.c; c++)
 		if (d->group[unit[c]] >= 0) {
 			if (d->s->span)
-				d->s->span[d->s->n_spans] = (struct span){d->group[unit[c]],
-				                                          d->s->graph->params[p].offset + (size_t)c * each, each};
+				d->s->span[d->s->n_spans] =
+					(struct span){d->group[unit[c]], wasd_graph_param_info(d->s->graph, p).offset + (size_t)c * each,
+				                  each};
 			d->s->n_spans++;
 		}
 }
@@ -347,13 +355,11 @@ static void list_spans(struct draft *d)
 	d->s->n_spans = 0;
 	if (d->s->granularity != FILTER && d->s->granularity != UNIT)
 		return;
-	for (wasd_node i = 1; i < d->s->graph->n_nodes; i++) {
-		const struct node *n = &d->s->graph->nodes[i];
-		bool scaled = n->layer->channels == LAYER_CHANNELS_SCALED;
-		if (scaled || (n->groups > 1 && n->weight >= 0))
-			add_spans(d, i, n->weight, d->s->graph->params[n->weight].count / (size_t)n->shape.c);
-		if (scaled || n->layer->channels == LAYER_CHANNELS_WEIGHED)
-			add_spans(d, i, n->bias, 1);
+	for (wasd_node i = 1; i < wasd_graph_nodes(d->s->graph); i++) {
+		struct wasd_node_info n = wasd_graph_node_info(d->s->graph, i);
+		if (n.weight >= 0 && (n.groups > 1 || !layers_has_weights(d->s->graph, i))) /* depthwise, batch norm */
+			add_spans(d, i, n.weight, wasd_graph_param_info(d->s->graph, n.weight).count / (size_t)n.shape.c);
+		add_spans(d, i, n.bias, 1);
 	}
 }
 
@@ -413,7 +419,7 @@ static enum wasd_status draft_groups(struct structured *s, const struct weight_s
 	if (s->granularity == TAP) {
 		d.n = 0;
 		for (int l = 0; l < setup->n_params; l++)
-			d.n += (int)taps_of(&d, l);
+			d.n += (int)extent_of(&d, l).taps;
 	}
 	d.layers = wasd_calloc((size_t)d.n + 1, sizeof *d.layers);
 	d.group = wasd_calloc((size_t)d.n + 1, sizeof *d.group);

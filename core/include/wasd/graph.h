@@ -99,7 +99,7 @@ struct wasd_node_info {
 	uint64_t macs;
 	size_t params;              /* number of learnable scalars that the node reads */
 	int kh, kw, stride, groups; /* convolution; pooling: all but groups; others: 0 */
-	int weight;                 /* parameter index of its weights; -1: no weights */
+	int weight, bias;           /* parameter indices of its weights and biases; -1: it has none */
 	int aug;                    /* for wasd_graph_aug_info; -1: not augmentable */
 };
 
