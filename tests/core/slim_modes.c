@@ -66,7 +66,8 @@ static double answer(const void *file, size_t len, const char *mode, real logits
 	CHECK_MSG(!wasd_bundle_create(TINY_MODE(file, len, mode), &b, &err), "%s: %s", mode, err.msg);
 	if (!b)
 		return NAN;
-	CHECK_MSG(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
+	CHECK_MSG(!wasd_predictor_create(b, &(struct wasd_predictor_opts){.precision = WASD_PRECISION_FP32_STRICT}, &p,
+	                                 &err) &&
 	              !wasd_predictor_run(p, x, N, logits, &err),
 	          "%s: %s", mode, err.msg);
 	CHECK_STR(wasd_bundle_mode(b), mode);

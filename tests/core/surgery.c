@@ -23,8 +23,8 @@ static struct wasd_dataset *data;
 	"{\"type\":\"dropout\",\"p\":0.2},{\"type\":\"linear\",\"name\":\"fc\",\"out\":\"classes\"}]}"
 #define ROW "{\"type\":\"structured\",\"end\":1,\"every\":2,\"round_to\":1,\"remove\":\"train\"}"
 #define SPEC_OF(weights, optimizer) \
-	"{\"model\":" MODEL ",\"weights\":[" weights "],\"train\":{\"epochs\":4,\"batch\":32,\"optimizer\":" optimizer \
-	"}," \
+	"{\"model\":" MODEL ",\"weights\":[" weights \
+	"],\"train\":{\"epochs\":4,\"batch\":32,\"precision\":\"fp32-strict\",\"optimizer\":" optimizer "}," \
 	"\"checkpoint\":{\"every\":1}}"
 #define SPEC SPEC_OF(ROW, "{\"type\":\"adamw\",\"lr\":0.002}")
 #define SPEC_FIRST \
@@ -194,7 +194,8 @@ static void served(const void *file, size_t len, real out[10 * IMAGES])
 	for (size_t i = 0; i < IMAGES * PIXELS; i++)
 		given[i] = (real)x[i];
 	CHECK_MSG(!wasd_bundle_create(TINY_MODE(file, len, "aom"), &bundle, &err) &&
-	              !wasd_predictor_create(bundle, &(struct wasd_predictor_opts){0}, &p, &err) &&
+	              !wasd_predictor_create(bundle, &(struct wasd_predictor_opts){.precision = WASD_PRECISION_FP32_STRICT},
+	                                     &p, &err) &&
 	              !wasd_predictor_run(p, given, IMAGES, out, &err),
 	          "%s", err.msg);
 	wasd_predictor_destroy(p);
