@@ -1,6 +1,6 @@
 /* Which channels matter to the logits (wasd/alive.h): the golden cases of $WASD_SHARED/strategies/part1.json, units of
  * every kind of join, and that networks of every kind compute the same without the channels that do not matter. */
-#include "check.h"
+#include "golden.h"
 #include "wasd/alive.h"
 #include "wasd/json.h"
 #include "wasd/model.h"
@@ -478,15 +478,8 @@ static void memory(void)
 
 int main(void)
 {
-	const char *shared = getenv("WASD_SHARED");
-	char path[400], *json = NULL;
-	size_t len;
 	CHECK(!wasd_threads_init(1, NULL));
-	snprintf(path, sizeof path, "%s/strategies/part1.json", shared ? shared : "../shared");
-	struct wasd_json_limits limits = {(size_t)1 << 20, 32, 200000};
-	if (!wasd_file_read(path, (size_t)1 << 20, &json, &len, NULL))
-		CHECK(!wasd_json_parse(json, len, limits, &golden, NULL));
-	wasd_free(json);
+	golden = golden_part1();
 	TEST_RUN(units);
 	TEST_RUN(one_stays);
 	TEST_RUN(any_network);

@@ -1,5 +1,5 @@
 /* The compander against golden numbers ($WASD_SHARED/strategies/part1.json), differences and its inverse. */
-#include "check.h"
+#include "golden.h"
 #include "wasd/json.h"
 #include "weights/compander.h"
 
@@ -201,15 +201,7 @@ static void atan_is_accurate(void)
 
 int main(void)
 {
-	const char *shared = getenv("WASD_SHARED");
-	char path[400], *text = NULL;
-	size_t len;
-	cJSON *all = NULL;
-	snprintf(path, sizeof path, "%s/strategies/part1.json", shared ? shared : "../shared");
-	struct wasd_json_limits limits = {(size_t)1 << 20, 32, 200000};
-	if (!wasd_file_read(path, (size_t)1 << 20, &text, &len, NULL))
-		CHECK(!wasd_json_parse(text, len, limits, &all, NULL));
-	wasd_free(text);
+	cJSON *all = golden_part1();
 	golden = wasd_json_get(all, "a_weight_compander");
 	TEST_RUN(any_values);
 	TEST_RUN(atan_is_accurate);

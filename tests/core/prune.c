@@ -1,6 +1,6 @@
 /* Pruning against golden numbers ($WASD_SHARED/strategies/part1.json): schedules, counts, masks, thresholds of other
  * programs, retraining's counts, decay without a gradient; and the rules that hold for any weights. */
-#include "check.h"
+#include "golden.h"
 #include "wasd/graph.h"
 #include "wasd/json.h"
 #include "wasd/optim.h"
@@ -409,15 +409,8 @@ static void any_weights(void)
 
 int main(void)
 {
-	const char *shared = getenv("WASD_SHARED");
-	char path[400], *text = NULL;
-	size_t len;
 	CHECK(!wasd_threads_init(1, NULL));
-	snprintf(path, sizeof path, "%s/strategies/part1.json", shared ? shared : "../shared");
-	struct wasd_json_limits limits = {(size_t)1 << 20, 32, 200000};
-	if (!wasd_file_read(path, (size_t)1 << 20, &text, &len, NULL))
-		CHECK(!wasd_json_parse(text, len, limits, &golden, NULL));
-	wasd_free(text);
+	golden = golden_part1();
 	TEST_RUN(events);
 	TEST_RUN(any_weights);
 	TEST_RUN(weightmom_quotas);

@@ -1,7 +1,7 @@
 /* Structured pruning: the golden numbers of $WASD_SHARED/strategies/part1.json (schedules, scores, thresholds, masks,
  * batch norms), exact counts at every event with and without rounding, layers that are coupled, and that what it zeroes
  * is what wasd/alive.h calls dead. */
-#include "check.h"
+#include "golden.h"
 #include "wasd/alive.h"
 #include "wasd/model.h"
 #include "weights/chain.h"
@@ -582,15 +582,8 @@ static void bad_state(void)
 
 int main(void)
 {
-	const char *shared = getenv("WASD_SHARED");
-	char path[400], *text = NULL;
-	size_t len;
 	CHECK(!wasd_threads_init(1, NULL));
-	snprintf(path, sizeof path, "%s/strategies/part1.json", shared ? shared : "../shared");
-	struct wasd_json_limits limits = {(size_t)1 << 20, 32, 200000};
-	if (!wasd_file_read(path, (size_t)1 << 20, &text, &len, NULL))
-		CHECK(!wasd_json_parse(text, len, limits, &golden, NULL));
-	wasd_free(text);
+	golden = golden_part1();
 	TEST_RUN(counts);
 	TEST_RUN(is_dead);
 	TEST_RUN(channels);
