@@ -691,18 +691,7 @@ static void run_out_of_memory(void)
 {
 	cJSON *j = cJSON_Parse(RUN("", ",\"epochs\":1" RSO));
 	struct wasd_train_opts o = {.spec = j, .data = glyphs, .backend = "ref"};
-	struct wasd_trainer *t = NULL;
-	uint64_t n = 0;
-	while (!t && ++n < 5000) {
-		struct wasd_err err = {0};
-		wasd_mem_fail_at(n);
-		enum wasd_status s = wasd_trainer_create(&o, &t, &err);
-		wasd_mem_fail_at(0);
-		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %llu: %s: %s", (unsigned long long)n, wasd_status_name(s),
-		          err.msg);
-	}
-	CHECK_MSG(t && n > 20, "created after %llu", (unsigned long long)n);
-	wasd_trainer_destroy(t);
+	tiny_without_memory(&o);
 	cJSON_Delete(j);
 }
 

@@ -285,8 +285,7 @@ static void extremes(void)
 	net_done(&n);
 }
 
-/* ---- figures that are known
- * ------------------------------------------------------------------------------------------ */
+/* ---- figures that are known ---- */
 
 /* strategies part1.json, f_network_adjustment: ResNet-18 with all inner widths halved. */
 static void halved_resnet18(void)
