@@ -471,28 +471,18 @@ fail:
 
 /* ---- another network ------------------------------------------------------------------------------------ */
 
-/* The parts of t move to *n. */
-static void net_take(struct wasd_trainer *t, struct trainer_net *n)
+/* Puts n's parts in the place of t's, which are returned. */
+static struct trainer_net net_swap(struct wasd_trainer *t, struct trainer_net n)
 {
-	*n = (struct trainer_net){t->graph, t->model, t->exec, t->weights, t->blocks, t->optim, t->network};
-	t->graph = NULL;
-	t->model = NULL;
-	t->exec = NULL;
-	t->weights = NULL;
-	t->blocks = NULL;
-	t->optim = NULL;
-	t->network = NULL;
-}
-
-static void net_put(struct wasd_trainer *t, const struct trainer_net *n)
-{
-	t->graph = n->graph;
-	t->model = n->model;
-	t->exec = n->exec;
-	t->weights = n->weights;
-	t->blocks = n->blocks;
-	t->optim = n->optim;
-	t->network = n->network;
+	struct trainer_net old = {t->graph, t->model, t->exec, t->weights, t->blocks, t->optim, t->network};
+	t->graph = n.graph;
+	t->model = n.model;
+	t->exec = n.exec;
+	t->weights = n.weights;
+	t->blocks = n.blocks;
+	t->optim = n.optim;
+	t->network = n.network;
+	return old;
 }
 
 void trainer_net_done(struct trainer_net *n)
@@ -509,19 +499,17 @@ void trainer_net_done(struct trainer_net *n)
 enum wasd_status trainer_reshape(struct wasd_trainer *t, const cJSON *network, struct trainer_net *old,
                                  struct wasd_err *err)
 {
-	struct trainer_net now, failed;
+	struct trainer_net now = net_swap(t, (struct trainer_net){0});
 	struct wasd_exec_opts train = t->eval;
 	train.training = true;
-	net_take(t, &now);
 	t->network = cJSON_Duplicate(network, true);
 	enum wasd_status s = t->network ? wasd_network_build(network, wasd_dataset_shape(t->data),
 	                                                     wasd_dataset_classes(t->data), &t->graph, err) :
 	                                  wasd_fail(err, WASD_ENOMEM, "trainer");
 	if (s || (s = create_chain(t, err)) || (s = create_blocks(t, &train, err)) ||
 	    (s = chain_begin(t->weights, t->spec.optimizer, trainer_run_at(t, trainer_step(t)), err))) {
-		net_take(t, &failed);
+		struct trainer_net failed = net_swap(t, now);
 		trainer_net_done(&failed);
-		net_put(t, &now);
 		return s;
 	}
 	t->n_metrics = 0; /* the names of some belong to the strategies that go */
@@ -538,8 +526,7 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	wasd_loader_destroy(t->val);
 	wasd_loader_destroy(t->test);
 	train_search_destroy(t);
-	struct trainer_net net;
-	net_take(t, &net);
+	struct trainer_net net = net_swap(t, (struct trainer_net){0});
 	trainer_net_done(&net);
 	cJSON_Delete(t->was_json);
 	for (int i = 0; i < t->n_modes; i++)
