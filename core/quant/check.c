@@ -1,0 +1,65 @@
+/* quant/check.c - whether an int8 network is sound. What it checks may come from a mode file. */
+#include "quant/quant.h"
+#include "graph/graph.h"
+
+#include <math.h>
+
+static enum wasd_status wrong(const struct node *n, const char *what, struct wasd_err *err)
+{
+	return wasd_fail(err, WASD_EINVAL, "int8: %s %s: %s", n->layer->op, n->name, what);
+}
+
+static bool scales_ok(const float *scale, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (!(scale[i] > 0) || !isfinite(scale[i]))
+			return false;
+	return true;
+}
+
+static enum wasd_status check_tensor(const struct node *n, const struct wasd_quant_tensor *t, struct wasd_err *err)
+{
+	if ((int)t->type < WASD_QUANT_F32 || t->type > WASD_QUANT_S8)
+		return wrong(n, "its values have no known type", err);
+	return t->type == WASD_QUANT_F32 || scales_ok(&t->scale, 1) ?
+	           WASD_OK :
+	           wrong(n, "the scale of its values is not above 0", err);
+}
+
+static enum wasd_status check_conv(const struct node *n, const struct wasd_quant *q, const struct wasd_quant_conv *c,
+                                   struct wasd_err *err)
+{
+	bool linear = n->layer == &layer_linear;
+	int64_t products = linear ? n->in.c : (int64_t)(n->in.c / n->groups) * n->kh * n->kw;
+	if (n->layer != &layer_conv && !linear)
+		return wrong(n, "only convolutions and linear layers have 8-bit weights", err);
+	if (products < 1 || products > QUANT_PRODUCTS_MAX)
+		return wrong(n, "without taps, or too many for a sum of 32 bits", err);
+	if (!c->w || !c->scale || !scales_ok(c->scale, n->shape.c))
+		return wrong(n, "weights are missing, or one of their scales is not above 0", err);
+	if (q->tensor[n->inputs[0]].type == WASD_QUANT_F32)
+		return wrong(n, "8-bit weights need an input of 8 bits", err);
+	if (!c->coarse)
+		return WASD_OK;
+	if (linear || n->kh % 2 == 0 || n->kw % 2 == 0 || n->pad_top != n->kh / 2 || n->pad_left != n->kw / 2)
+		return wrong(n, "coarse weights need a kernel with a tap in the middle", err);
+	return c->coarse_scale && scales_ok(c->coarse_scale, n->shape.c) ?
+	           WASD_OK :
+	           wrong(n, "a scale of the coarse weights is not above 0", err);
+}
+
+enum wasd_status quant_check(const struct wasd_graph *g, const struct wasd_quant *q, struct wasd_err *err)
+{
+	if (q->nodes != g->n_nodes)
+		return wasd_fail(err, WASD_EINVAL, "int8: of a network of %d layers, this one has %d", q->nodes, g->n_nodes);
+	for (int i = 0; i < g->n_nodes; i++) {
+		const struct node *n = &g->nodes[i];
+		enum wasd_status s = check_tensor(n, &q->tensor[i], err);
+		if (!s && q->conv[i].on)
+			s = check_conv(n, q, &q->conv[i], err);
+		if (s)
+			return s;
+	}
+	return q->tensor[g->output].type == WASD_QUANT_F32 ? WASD_OK :
+	                                                     wrong(&g->nodes[g->output], "the output must be float", err);
+}

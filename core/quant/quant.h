@@ -1,0 +1,16 @@
+/* quant/quant.h - int8 networks (wasd/quant.h): whether one is sound. */
+#ifndef QUANT_QUANT_H
+#define QUANT_QUANT_H
+
+#include "wasd/graph.h"
+#include "wasd/quant.h"
+
+/* The most products of u8 and s8 that a sum of 32 bits holds: taps times input channels of a group. */
+#define QUANT_PRODUCTS_MAX 66310
+
+/* WASD_EINVAL, with the layer's name: q does not suit the folded graph g, or has a scale that is not above 0, a layer
+ * with `on` that has no weights, reads float or has more products than QUANT_PRODUCTS_MAX, or an output that is not
+ * F32. */
+enum wasd_status quant_check(const struct wasd_graph *g, const struct wasd_quant *q, struct wasd_err *err);
+
+#endif
