@@ -22,8 +22,10 @@ struct wasd_optim {
 	double spared_opt[WASD_OPTIM_OPTIONS]; /* opt without weight decay */
 	struct spared {
 		size_t from, to;
-	} * spared; /* in rising order */
+		bool left; /* not touched at all */
+	} * spared;    /* in rising order */
 	int n_spared, room;
+	size_t most; /* of n */
 };
 
 const struct wasd_optim_kind *wasd_optim_kind_at(int i)
@@ -67,7 +69,7 @@ enum wasd_status wasd_optim_create(const cJSON *spec, size_t n, struct wasd_opti
 	if (!o)
 		return wasd_fail(err, WASD_ENOMEM, "optimizer");
 	o->kind = wasd_optim_kind_at(row);
-	o->n = n;
+	o->n = o->most = n;
 	s = optim_read_options(spec, "/train/optimizer", o->kind->options, wasd_spec_at("/train/optimizer")->sub, o->opt,
 	                       err);
 	if (s == WASD_OK)
@@ -99,9 +101,9 @@ bool wasd_optim_spares(const struct wasd_optim *o)
 	return o->spares;
 }
 
-enum wasd_status wasd_optim_spare(struct wasd_optim *o, size_t from, size_t to, struct wasd_err *err)
+static enum wasd_status except(struct wasd_optim *o, struct spared what, struct wasd_err *err)
 {
-	assert(from <= to && to <= o->n && (!o->n_spared || o->spared[o->n_spared - 1].to <= from));
+	assert(what.from <= what.to && what.to <= o->most && (!o->n_spared || o->spared[o->n_spared - 1].to <= what.from));
 	if (o->n_spared == o->room) {
 		int room = o->room ? 2 * o->room : 64;
 		struct spared *more = wasd_realloc(o->spared, (size_t)room * sizeof *more);
@@ -110,8 +112,24 @@ enum wasd_status wasd_optim_spare(struct wasd_optim *o, size_t from, size_t to, 
 		o->spared = more;
 		o->room = room;
 	}
-	o->spared[o->n_spared++] = (struct spared){from, to};
+	o->spared[o->n_spared++] = what;
 	return WASD_OK;
+}
+
+enum wasd_status wasd_optim_spare(struct wasd_optim *o, size_t from, size_t to, struct wasd_err *err)
+{
+	return except(o, (struct spared){from, to, false}, err);
+}
+
+enum wasd_status wasd_optim_leave(struct wasd_optim *o, size_t from, size_t to, struct wasd_err *err)
+{
+	return except(o, (struct spared){from, to, true}, err);
+}
+
+void wasd_optim_resize(struct wasd_optim *o, size_t n)
+{
+	assert(n <= o->most);
+	o->n = n;
 }
 
 struct pass {
@@ -146,7 +164,8 @@ static void step_blocks(void *ctx, int begin, int end, int thread)
 			continue;
 		first = first > from ? first : from;
 		step_range(p, o->opt, from, first);
-		step_range(p, o->spared_opt, first, last);
+		if (!o->spared[i].left)
+			step_range(p, o->spared_opt, first, last);
 		from = last;
 	}
 	step_range(p, o->opt, from, to);

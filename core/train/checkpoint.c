@@ -353,21 +353,38 @@ static enum wasd_status load_one(const struct wasd_st *st, const char *arch, con
 	return WASD_OK;
 }
 
+static enum wasd_status load_param(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
+                                   int param, real *dst, struct wasd_err *err)
+{
+	struct wasd_param_info p = wasd_graph_param_info(g, param);
+	char name[NAME_MAX_LEN];
+	size_t dims[4];
+	for (int d = 0; d < p.ndims; d++)
+		dims[d] = (size_t)p.dims[d];
+	snprintf(name, sizeof name, "%s%s", prefix, p.name);
+	return load_one(c->st, c->arch, name, p.ndims, dims, -INFINITY, dst + p.offset, err);
+}
+
 enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
                                         real *dst, struct wasd_err *err)
 {
-	for (int i = 0; i < wasd_graph_params(g); i++) {
-		struct wasd_param_info p = wasd_graph_param_info(g, i);
-		char name[NAME_MAX_LEN];
-		size_t dims[4];
-		for (int d = 0; d < p.ndims; d++)
-			dims[d] = (size_t)p.dims[d];
-		snprintf(name, sizeof name, "%s%s", prefix, p.name);
-		enum wasd_status s = load_one(c->st, c->arch, name, p.ndims, dims, -INFINITY, dst + p.offset, err);
-		if (s)
-			return s;
-	}
-	return WASD_OK;
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
+		s = load_param(c, g, prefix, i, dst, err);
+	return s;
+}
+
+enum wasd_status checkpoint_load_optim(const struct checkpoint *c, const struct wasd_graph *g,
+                                       const struct weight_chain *weights, const char *name, real *dst,
+                                       struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	char prefix[64];
+	snprintf(prefix, sizeof prefix, "optim.%s.", name);
+	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
+		if (!chain_composes(weights, i))
+			s = load_param(c, g, prefix, i, dst, err);
+	return s;
 }
 
 /* "weights.OWNER.NAME"; owner: the name of a strategy, or "master". */
@@ -380,17 +397,9 @@ static enum wasd_status load_masters(const struct checkpoint *c, const struct wa
                                      const struct weight_chain *weights, real *master, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
-	for (int i = 0; i < wasd_graph_params(g) && !s; i++) {
-		struct wasd_param_info p = wasd_graph_param_info(g, i);
-		char name[NAME_MAX_LEN];
-		size_t dims[4];
-		if (!chain_links(weights, i))
-			continue;
-		for (int d = 0; d < p.ndims; d++)
-			dims[d] = (size_t)p.dims[d];
-		own_name(name, "master", p.name);
-		s = load_one(c->st, c->arch, name, p.ndims, dims, -INFINITY, master + p.offset, err);
-	}
+	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
+		if (chain_links(weights, i))
+			s = load_param(c, g, "weights.master.", i, master, err);
 	return s;
 }
 
@@ -410,18 +419,27 @@ static enum wasd_status load_bits(const struct wasd_st *st, const char *name, co
 	return WASD_OK;
 }
 
+static enum wasd_status load_state(const struct checkpoint *c, const struct chain_state *to, struct wasd_err *err)
+{
+	const struct weight_state *t = &to->tensor;
+	char name[NAME_MAX_LEN];
+	own_name(name, to->of->name, t->name);
+	return t->bits ? load_bits(c->st, name, t, err) :
+	                 load_one(c->st, c->arch, name, t->ndims, t->dims, -INFINITY, t->values, err);
+}
+
 enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g,
                                          struct weight_chain *weights, real *master, struct wasd_err *err)
 {
 	struct chain_state own;
+	int i = 0;
 	enum wasd_status s = load_masters(c, g, weights, master, err);
-	for (int i = 0; !s && chain_state(weights, i, &own); i++) {
-		char name[NAME_MAX_LEN];
-		own_name(name, own.of->name, own.tensor.name);
-		s = own.tensor.bits ?
-		        load_bits(c->st, name, &own.tensor, err) :
-		        load_one(c->st, c->arch, name, own.tensor.ndims, own.tensor.dims, -INFINITY, own.tensor.values, err);
-	}
+	for (; !s && chain_state(weights, i, &own) && !own.learned; i++)
+		s = load_state(c, &own, err);
+	if (!s)
+		s = chain_arrange(weights, err);
+	for (; !s && chain_state(weights, i, &own); i++)
+		s = load_state(c, &own, err);
 	return s;
 }
 
@@ -482,11 +500,16 @@ static void add_param(struct wasd_st_writer *w, const char *prefix, const struct
 	wasd_st_writer_add(w, name, REAL_DTYPE, p->ndims, dims, values);
 }
 
-static void add_params(struct wasd_st_writer *w, const struct wasd_graph *g, const char *prefix, const real *block)
+/* One block of the optimizer's state; without: the chain (NULL: none) that composes parameters, which have none. */
+static void add_optim(struct wasd_st_writer *w, const struct wasd_graph *g, const struct weight_block *block,
+                      const struct weight_chain *without)
 {
+	char prefix[64];
+	snprintf(prefix, sizeof prefix, "optim.%s.", block->name);
 	for (int i = 0; i < wasd_graph_params(g); i++) {
 		struct wasd_param_info p = wasd_graph_param_info(g, i);
-		add_param(w, prefix, &p, block + p.offset);
+		if (!without || !chain_composes(without, i))
+			add_param(w, prefix, &p, block->values + p.offset);
 	}
 }
 
@@ -605,10 +628,8 @@ enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **by
 			checkpoint_add_stats(w, src->graph, wasd_json_get(entry, "statistics")->valuestring, src->stats[n]);
 		n++;
 	}
-	for (int i = 0; src->optim && src->optim[i].name; i++) {
-		snprintf(name, sizeof name, "optim.%s.", src->optim[i].name);
-		add_params(w, src->graph, name, src->optim[i].values);
-	}
+	for (int i = 0; src->optim && src->optim[i].name; i++)
+		add_optim(w, src->graph, &src->optim[i], src->weights);
 	if (src->weights)
 		add_chain(w, src->graph, src->weights, wasd_model_master(src->model));
 	s = wasd_st_writer_block(w, bytes, len, err);

@@ -58,6 +58,11 @@ enum wasd_status checkpoint_load_stats(const struct checkpoint *c, const struct 
 enum wasd_status checkpoint_read_stats(const struct wasd_st *st, const char *arch, const struct wasd_graph *g,
                                        const char *prefix, real *dst, bool *present, struct wasd_err *err);
 bool checkpoint_is_statistic(const struct wasd_graph *g, const char *name); /* name: without its prefix */
+/* Copies block `name` of the optimizer's state. Parameters that `weights` composes have none: dst stays as it is there.
+ */
+enum wasd_status checkpoint_load_optim(const struct checkpoint *c, const struct wasd_graph *g,
+                                       const struct weight_chain *weights, const char *name, real *dst,
+                                       struct wasd_err *err);
 /* Loads what `weights` needs to resume: the master of every linked parameter into its place in `master`, and the
  * state of its strategies. */
 enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g,

@@ -124,13 +124,16 @@ static enum wasd_status price_evaluation(struct wasd_trainer *t, const struct wa
 	return s;
 }
 
-/* With "decay": "weights", biases, scales, offsets and alphas do not decay: all that has one dimension. */
-static enum wasd_status spare_decay(struct wasd_trainer *t, struct wasd_err *err)
+/* With "decay": "weights", biases, scales, offsets and alphas do not decay: all that has one dimension. What a strategy
+ * composes is not the optimizer's. */
+static enum wasd_status except_params(struct wasd_trainer *t, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
-	for (int i = 0; !s && wasd_optim_spares(t->optim) && i < wasd_graph_params(t->graph); i++) {
+	for (int i = 0; !s && i < wasd_graph_params(t->graph); i++) {
 		struct wasd_param_info p = wasd_graph_param_info(t->graph, i);
-		if (p.ndims < 2)
+		if (chain_composes(t->weights, i))
+			s = wasd_optim_leave(t->optim, p.offset, p.offset + p.count, err);
+		else if (wasd_optim_spares(t->optim) && p.ndims < 2)
 			s = wasd_optim_spare(t->optim, p.offset, p.offset + p.count, err);
 	}
 	return s;
@@ -156,7 +159,7 @@ static enum wasd_status create_blocks(struct wasd_trainer *t, const struct wasd_
 	    (s = chain_attach(t->weights, t->model, err)) || (s = wasd_exec_create(t->model, train, &t->exec, err)) ||
 	    (s = train_search_begin(t, err)) ||
 	    (s = wasd_optim_create(t->spec.optimizer, wasd_graph_param_count(t->graph), &t->optim, err)) ||
-	    (s = spare_decay(t, err)))
+	    (s = except_params(t, err)))
 		return s;
 	return list_blocks(t, err);
 }
@@ -547,6 +550,7 @@ struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 	const char *name;
 	while (t->optim && wasd_optim_state(t->optim, (int)blocks, &name))
 		blocks++;
+	size_t learned = (blocks + 2) * trainer_learned(t);
 	blocks += wasd_model_effective(t->model) ? 3 : t->search ? 1 : 2; /* plus the model's blocks */
 	return (struct wasd_train_info){
 		.params = params,
@@ -554,7 +558,7 @@ struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 		.epochs = t->spec.epochs,
 		.first_epoch = t->epoch + 1,
 		.steps_per_epoch = t->batches,
-		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + blocks * params * sizeof(real) +
+		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + (blocks * params + learned) * sizeof(real) +
 	                     train_search_bytes(t),
 		.was = t->was_json,
 	};

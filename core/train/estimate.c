@@ -32,15 +32,24 @@ static size_t linked(const struct wasd_trainer *t)
 	return n;
 }
 
+/* Values of the parameters that are composed: a checkpoint has no optimizer state for them. */
+static size_t composed(const struct wasd_trainer *t)
+{
+	size_t n = 0;
+	for (int i = 0; i < wasd_graph_params(t->graph); i++)
+		n += chain_composes(t->weights, i) ? wasd_graph_param_info(t->graph, i).count : 0;
+	return n;
+}
+
 /* Without the text at the head of the file, some kilobytes. states: of the optimizer. */
 static size_t checkpoint_bytes(const struct wasd_trainer *t, size_t states)
 {
 	struct chain_state own;
-	size_t values = wasd_graph_param_count(t->graph) * (1 + states) + linked(t) +
+	size_t values = wasd_graph_param_count(t->graph) * (1 + states) + linked(t) - composed(t) * states +
 	                wasd_graph_stats_count(t->graph) * (size_t)(1 + t->n_modes);
 	size_t bytes = values * sizeof(real);
 	for (int i = 0; chain_state(t->weights, i, &own); i++)
-		bytes += weight_state_bytes(&own.tensor);
+		bytes += weight_state_bytes(&own.tensor) * (own.learned ? 1 + states : 1);
 	return bytes;
 }
 
@@ -97,7 +106,8 @@ static enum wasd_status price(const struct wasd_trainer *t, const char *backend,
 	                           .unmeasured = true};
 	struct wasd_exec_price train, eval = {0};
 	struct wasd_err why = {0};
-	size_t params = wasd_graph_param_count(t->graph) * sizeof(real), loaders = 2;
+	size_t params = wasd_graph_param_count(t->graph) * sizeof(real), loaders = 2,
+		   learned = trainer_learned(t) * sizeof(real);
 	train_search_plan(t, &o);
 	enum wasd_status s = wasd_exec_price(t->graph, &o, &train, &why);
 	o.training = o.keep_all = false;
@@ -109,9 +119,9 @@ static enum wasd_status price(const struct wasd_trainer *t, const char *backend,
 	size_t batch = (size_t)t->spec.batch * wasd_shape_count(wasd_graph_input_shape(t->graph)) * sizeof(real);
 	double evaluation = (double)(eval.activations + eval.workspace) + (eval.activations ? 2.0 * (double)params : 0);
 	cJSON *j = cJSON_CreateObject();
-	cJSON_AddNumberToObject(j, "parameters", (double)params * (linked(t) ? 2 : 1));
-	cJSON_AddNumberToObject(j, "gradients", t->search ? 0 : (double)params);
-	cJSON_AddNumberToObject(j, "optimizer", (double)params * (double)states);
+	cJSON_AddNumberToObject(j, "parameters", (double)(params * (linked(t) ? 2 : 1) + learned));
+	cJSON_AddNumberToObject(j, "gradients", t->search ? 0 : (double)(params + learned));
+	cJSON_AddNumberToObject(j, "optimizer", (double)(params + learned) * (double)states);
 	cJSON_AddNumberToObject(j, "activations", (double)train.activations);
 	cJSON_AddNumberToObject(j, "workspace", (double)(train.workspace + train_search_bytes(t)));
 	cJSON_AddNumberToObject(j, "evaluation", evaluation);

@@ -301,12 +301,9 @@ enum wasd_status snapshot_resume(struct wasd_trainer *t, const void *bytes, size
 	    (s = checkpoint_load_params(&c, t->graph, "", wasd_model_master(t->model), err)) ||
 	    (s = resume_stats(t, &c, err)))
 		goto end;
-	for (const struct weight_block *b = t->blocks; b->name; b++) {
-		char prefix[64];
-		snprintf(prefix, sizeof prefix, "optim.%s.", b->name);
-		if ((s = checkpoint_load_params(&c, t->graph, prefix, b->values, err)))
+	for (const struct weight_block *b = t->blocks; b->name; b++)
+		if ((s = checkpoint_load_optim(&c, t->graph, t->weights, b->name, b->values, err)))
 			goto end;
-	}
 	if ((s = checkpoint_load_u64(&c, "state.rng.dropout", t->rng_dropout.s, 4, err)) ||
 	    (s = read_progress(t, c.progress, err)) || (s = resume_weights(t, &c, err)))
 		goto end;
@@ -323,6 +320,11 @@ enum wasd_status snapshot_start_from(struct wasd_trainer *t, const void *bytes, 
 {
 	struct checkpoint c = {0};
 	bool present;
+	const struct weight_strategy *composer = chain_composer(t->weights);
+	if (composer)
+		return wasd_fail_at(err, WASD_EINVAL, "/init_from",
+		                    "%s composes weights of values of its own, which no other run's weights give",
+		                    composer->name);
 	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
 	if (!s && strcmp(c.arch, t->spec.arch))
 		s = wasd_fail_at(err, WASD_EINVAL, "/init_from", "the weights are of a %.40s, the job trains a %s", c.arch,

@@ -126,6 +126,16 @@ static inline enum wasd_stats_set trainer_stats(const struct wasd_trainer *t, in
 	return trainer_draws(t) ? t->mode[mode].set : WASD_STATS_TRAIN;
 }
 
+/* Values that the strategies learn, at most. */
+static inline size_t trainer_learned(const struct wasd_trainer *t)
+{
+	struct weight_learned l;
+	size_t n = 0;
+	for (int i = 0; chain_learned(t->weights, i, &l); i++)
+		n += l.room ? l.room : weight_learned_elements(&l);
+	return n;
+}
+
 /* Number of training steps done. */
 static inline uint64_t trainer_step(const struct wasd_trainer *t)
 {

@@ -16,8 +16,14 @@ struct part {
 	struct weight_param *param; /* the parameters that it forms, unless it only draws */
 	bool *first;                /* per such parameter: true if no earlier link forms it */
 	int n_params;
-	struct wasd_optim *optim; /* of its learned scalars; NULL: none */
-	char learned[WASD_OPTIM_STATES][40];
+	struct learner *learner; /* of each tensor that it learns; NULL: none, or the run has not begun */
+	int n_learners;
+};
+
+struct learner {
+	struct wasd_optim *optim;
+	struct weight_learned seen;         /* its size and life when the optimizer's state was given its shape */
+	char state[WASD_OPTIM_STATES][100]; /* names: "learned.momentum.NAME" */
 };
 
 struct weight_chain {
@@ -29,6 +35,7 @@ struct weight_chain {
 	struct wasd_rng rng, rng_before;  /* rng_before: state before the current draw */
 	const struct wasd_recipe *recipe; /* its last draw */
 	real *input; /* buffer to recompute the input of a later link; NULL: no parameter has two links */
+	real *moved; /* and for an optimizer's state whose size changes; NULL: none does */
 };
 
 /* ---- create ------------------------------------------------------------------------------------------- */
@@ -82,7 +89,7 @@ static const char *layers_of(const struct weight_strategy *by, const cJSON *spec
 
 static bool forms_parameters(const struct weight_strategy *by)
 {
-	return by->link || by->event || by->after_step;
+	return by->link || by->compose || by->event || by->after_step;
 }
 
 static enum wasd_status list_params(const struct weight_chain *c, struct part *p, const struct weight_setup *setup,
@@ -117,7 +124,9 @@ static void part_done(struct part *p)
 {
 	if (p->self)
 		p->by->destroy(p->self);
-	wasd_optim_destroy(p->optim);
+	for (int i = 0; i < p->n_learners; i++)
+		wasd_optim_destroy(p->learner[i].optim);
+	wasd_free(p->learner);
 	wasd_free(p->param);
 	wasd_free(p->first);
 }
@@ -133,6 +142,28 @@ static enum wasd_status check_place(const struct weight_chain *c, const struct p
 		                    c->drawing->by->name, p->by->name);
 	return c->n < WASD_WEIGHTS_MAX ? WASD_OK :
 	                                 wasd_fail_at(err, WASD_EINVAL, at, "more than %d strategies", WASD_WEIGHTS_MAX);
+}
+
+static const struct weight_param *param_of(const struct part *p, size_t offset)
+{
+	for (int k = 0; k < p->n_params; k++)
+		if (p->param[k].info.offset == offset)
+			return &p->param[k];
+	return NULL;
+}
+
+/* Only a draw may act on what another strategy composes. */
+static enum wasd_status check_composed(const struct weight_chain *c, const struct part *p, const char *at,
+                                       struct wasd_err *err)
+{
+	for (int i = 0; i < c->n; i++)
+		for (int k = 0; (p->by->compose || c->part[i].by->compose) && k < p->n_params; k++)
+			if (param_of(&c->part[i], p->param[k].info.offset))
+				return wasd_fail_at(
+					err, WASD_EINVAL, at,
+					"%s: the weights of %s are formed by %s: no layer may be in both (\"layers\" leaves some out)",
+					p->by->name, wasd_graph_node_info(c->graph, p->param[k].node).name, c->part[i].by->name);
+	return WASD_OK;
 }
 
 static enum wasd_status add(struct weight_chain *c, const struct weight_strategy *by, const struct chain_spec *spec,
@@ -152,6 +183,8 @@ static enum wasd_status add(struct weight_chain *c, const struct weight_strategy
 		s = read_options(by, &setup, option, err);
 	if (!s)
 		s = list_params(c, &p, &setup, err);
+	if (!s)
+		s = check_composed(c, &p, at, err);
 	setup.param = p.param;
 	setup.n_params = p.n_params;
 	if (!s)
@@ -240,23 +273,69 @@ void chain_destroy(struct weight_chain *c)
 	for (int i = 0; i < c->n; i++)
 		part_done(&c->part[i]);
 	wasd_free(c->input);
+	wasd_free(c->moved);
 	wasd_free(c);
+}
+
+/* ---- compositions --------------------------------------------------------------------------------------- */
+
+bool chain_composes(const struct weight_chain *c, int param)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->compose && param_of(&c->part[i], wasd_graph_param_info(c->graph, param).offset))
+			return true;
+	return false;
+}
+
+const struct weight_strategy *chain_composer(const struct weight_chain *c)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->compose)
+			return c->part[i].by;
+	return NULL;
+}
+
+static void compose(struct weight_chain *c)
+{
+	for (int i = 0; i < c->n; i++)
+		for (int k = 0; c->part[i].by->compose && k < c->part[i].n_params; k++) {
+			const struct part *p = &c->part[i];
+			p->by->compose(p->self, &p->param[k], wasd_model_master(c->model) + p->param[k].info.offset);
+		}
+}
+
+static bool learned_at(const struct part *p, int i, struct weight_learned *out)
+{
+	return p->by->learned && p->by->learned(p->self, i, out);
+}
+
+bool chain_learned(const struct weight_chain *c, int i, struct weight_learned *out)
+{
+	for (int k = 0; k < c->n; k++)
+		for (int j = 0; learned_at(&c->part[k], j, out); j++)
+			if (i-- == 0)
+				return true;
+	return false;
+}
+
+static void compose_back(struct weight_chain *c, const struct part *p)
+{
+	struct weight_learned l;
+	for (int i = 0; learned_at(p, i, &l); i++)
+		memset(l.grad, 0, weight_learned_elements(&l) * sizeof *l.grad);
+	for (int k = 0; k < p->n_params; k++) {
+		real *g = wasd_model_grad(c->model) + p->param[k].info.offset;
+		p->by->compose_back(p->self, &p->param[k], g);
+		memset(g, 0, p->param[k].info.count * sizeof *g);
+	}
 }
 
 /* ---- links ---------------------------------------------------------------------------------------------- */
 
-static const struct weight_param *param_of(const struct part *p, size_t offset)
-{
-	for (int k = 0; k < p->n_params; k++)
-		if (p->param[k].info.offset == offset)
-			return &p->param[k];
-	return NULL;
-}
-
 bool chain_masks(const struct weight_chain *c)
 {
 	for (int i = 0; i < c->n; i++)
-		if (c->part[i].by->event)
+		if (c->part[i].by->event && !c->part[i].by->compose)
 			return true;
 	return false;
 }
@@ -291,6 +370,7 @@ enum wasd_status chain_attach(struct weight_chain *c, struct wasd_model *m, stru
 void chain_apply(struct weight_chain *c)
 {
 	const real *master = wasd_model_master(c->model);
+	compose(c);
 	for (int i = 0; i < c->n; i++)
 		for (int k = 0; c->part[i].by->link && k < c->part[i].n_params; k++) {
 			const struct part *p = &c->part[i];
@@ -322,6 +402,9 @@ void chain_pull(struct weight_chain *c)
 			size_t at = p->param[k].info.offset;
 			p->by->link_back(p->self, &p->param[k], input_of(c, i, at), wasd_model_grad(c->model) + at);
 		}
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->compose)
+			compose_back(c, &c->part[i]);
 }
 
 /* ---- during the run ------------------------------------------------------------------------------------- */
@@ -338,38 +421,110 @@ void weight_say(const struct weight_run *r, const char *level, const char *fmt, 
 	r->log(r->ctx, level, text);
 }
 
-static enum wasd_status begin_learning(struct part *p, const cJSON *optimizer, struct wasd_err *err)
+static size_t room_of(const struct weight_learned *l)
 {
-	struct weight_learned l = p->by->learned ? p->by->learned(p->self) : (struct weight_learned){0};
+	return l->room ? l->room : weight_learned_elements(l);
+}
+
+static enum wasd_status begin_tensor(struct learner *to, const struct weight_learned *l, const cJSON *optimizer,
+                                     struct wasd_err *err)
+{
 	const char *name;
-	if (!l.n)
+	enum wasd_status s = wasd_optim_create(optimizer, room_of(l), &to->optim, err);
+	for (int i = 0; !s && wasd_optim_state(to->optim, i, &name); i++)
+		snprintf(to->state[i], sizeof to->state[i], "learned.%.30s%s%.60s", name, l->name ? "." : "",
+		         l->name ? l->name : "");
+	if (!s && !l->decays)
+		s = wasd_optim_spare(to->optim, 0, room_of(l), err);
+	if (s)
+		return s;
+	to->seen = *l;
+	wasd_optim_resize(to->optim, weight_learned_elements(l));
+	return WASD_OK;
+}
+
+static enum wasd_status begin_learning(struct part *p, const cJSON *optimizer, size_t *moved, struct wasd_err *err)
+{
+	struct weight_learned l;
+	enum wasd_status s = WASD_OK;
+	int n = 0;
+	while (learned_at(p, n, &l))
+		n++;
+	if (!n)
 		return WASD_OK;
-	enum wasd_status s = wasd_optim_create(optimizer, l.n, &p->optim, err);
-	for (int i = 0; !s && wasd_optim_state(p->optim, i, &name); i++)
-		snprintf(p->learned[i], sizeof p->learned[i], "learned.%.30s", name);
-	return s ? s : wasd_optim_spare(p->optim, 0, l.n, err);
+	if (!(p->learner = wasd_calloc((size_t)n, sizeof *p->learner)))
+		return wasd_fail(err, WASD_ENOMEM, "%s", p->by->name);
+	for (p->n_learners = 0; !s && learned_at(p, p->n_learners, &l); p->n_learners++) {
+		s = begin_tensor(&p->learner[p->n_learners], &l, optimizer, err);
+		*moved = l.room > *moved ? l.room : *moved;
+	}
+	return s;
 }
 
 enum wasd_status chain_begin(struct weight_chain *c, const cJSON *optimizer, const struct weight_run *now,
                              struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
+	size_t moved = 0;
 	for (int i = 0; !s && i < c->n; i++)
-		if (!(s = begin_learning(&c->part[i], optimizer, err)) && c->part[i].by->begin)
+		if (!(s = begin_learning(&c->part[i], optimizer, &moved, err)) && c->part[i].by->begin)
 			s = c->part[i].by->begin(c->part[i].self, now, err);
+	if (!s && moved && !(c->moved = wasd_calloc(moved, sizeof *c->moved)))
+		s = wasd_fail(err, WASD_ENOMEM, "weights");
 	return s;
+}
+
+/* Moves what both sizes have from v to its new indices; the rest is 0. */
+static void move_corner(real *v, real *spare, const struct weight_learned *from, const struct weight_learned *to)
+{
+	size_t n = weight_learned_elements(to);
+	memcpy(spare, v, weight_learned_elements(from) * sizeof *v);
+	memset(v, 0, n * sizeof *v);
+	if (from->ndims != to->ndims || from->life != to->life)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		size_t rest = i, at = 0, step = 1;
+		bool both = true;
+		for (int d = to->ndims - 1; d >= 0; d--) {
+			size_t k = rest % to->dims[d];
+			rest /= to->dims[d];
+			both = both && k < from->dims[d];
+			at += k * step;
+			step *= from->dims[d];
+		}
+		if (both)
+			v[i] = spare[at];
+	}
+}
+
+/* The optimizer's state follows a tensor that has changed. */
+static void follow(struct weight_chain *c, struct learner *l, const struct weight_learned *now)
+{
+	if (l->seen.ndims == now->ndims && !memcmp(l->seen.dims, now->dims, sizeof now->dims) && l->seen.life == now->life)
+		return;
+	real *v;
+	for (int i = 0; (v = wasd_optim_state(l->optim, i, NULL)); i++)
+		move_corner(v, c->moved, &l->seen, now);
+	wasd_optim_resize(l->optim, weight_learned_elements(now));
+	l->seen = *now;
+}
+
+static void follow_all(struct weight_chain *c)
+{
+	struct weight_learned l;
+	for (int i = 0; i < c->n; i++)
+		for (int k = 0; k < c->part[i].n_learners && learned_at(&c->part[i], k, &l); k++)
+			follow(c, &c->part[i].learner[k], &l);
 }
 
 void chain_learn(struct weight_chain *c, double lr, uint64_t steps)
 {
-	for (int i = 0; i < c->n; i++) {
-		struct part *p = &c->part[i];
-		if (!p->optim)
-			continue;
-		struct weight_learned l = p->by->learned(p->self);
-		wasd_optim_set_steps(p->optim, steps);
-		wasd_optim_step(p->optim, l.values, l.grad, lr);
-	}
+	struct weight_learned l;
+	for (int i = 0; i < c->n; i++)
+		for (int k = 0; k < c->part[i].n_learners && learned_at(&c->part[i], k, &l); k++) {
+			wasd_optim_set_steps(c->part[i].learner[k].optim, steps);
+			wasd_optim_step(c->part[i].learner[k].optim, l.values, l.grad, lr);
+		}
 }
 
 void chain_event(struct weight_chain *c, const struct weight_run *now)
@@ -377,8 +532,10 @@ void chain_event(struct weight_chain *c, const struct weight_run *now)
 	bool changed = false;
 	for (int i = 0; i < c->n; i++)
 		changed |= c->part[i].by->event && c->part[i].by->event(c->part[i].self, now);
-	if (changed)
-		chain_apply(c);
+	if (!changed)
+		return;
+	follow_all(c);
+	chain_apply(c);
 }
 
 void chain_after_step(struct weight_chain *c, const struct weight_run *now)
@@ -462,34 +619,51 @@ cJSON *chain_draw_json(const struct weight_chain *c)
 
 /* ---- checkpoint contents --------------------------------------------------------------------------------- */
 
-/* Tensor j of one strategy: its own, then the optimizer's state of its learned scalars. */
-static bool part_state(const struct part *p, int j, struct weight_state *out)
+/* Tensor j of those that a strategy learns, and of the optimizer's state for them. */
+static bool learned_state(const struct part *p, int j, struct weight_state *out)
 {
-	int own = 0;
-	if (p->by->state && p->by->state(p->self, j, out))
-		return true;
-	if (!p->optim)
-		return false;
-	while (p->by->state && p->by->state(p->self, own, out))
-		own++;
-	real *values = wasd_optim_state(p->optim, j - own, NULL);
-	if (values)
-		*out = (struct weight_state){.name = p->learned[j - own],
-		                             .ndims = 1,
-		                             .dims = {p->by->learned(p->self).n},
-		                             .values = values};
-	return values;
+	struct weight_learned l;
+	for (int i = 0; learned_at(p, i, &l); i++) {
+		*out = (struct weight_state){.name = l.name, .ndims = l.ndims, .values = l.values};
+		memcpy(out->dims, l.dims, sizeof l.dims);
+		if (l.name && j-- == 0)
+			return true;
+		for (int k = 0; i < p->n_learners && (out->values = wasd_optim_state(p->learner[i].optim, k, NULL)); k++) {
+			out->name = p->learner[i].state[k];
+			if (j-- == 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool part_state(const struct part *p, bool learned, int j, struct weight_state *out)
+{
+	return learned ? learned_state(p, j, out) : p->by->state && p->by->state(p->self, j, out);
 }
 
 bool chain_state(const struct weight_chain *c, int i, struct chain_state *out)
 {
-	for (int k = 0; k < c->n; k++)
-		for (int j = 0; part_state(&c->part[k], j, &out->tensor); j++)
-			if (i-- == 0) {
-				out->of = c->part[k].by;
-				return true;
-			}
+	for (int learned = 0; learned < 2; learned++)
+		for (int k = 0; k < c->n; k++)
+			for (int j = 0; part_state(&c->part[k], learned, j, &out->tensor); j++)
+				if (i-- == 0) {
+					out->of = c->part[k].by;
+					out->learned = learned;
+					return true;
+				}
 	return false;
+}
+
+enum wasd_status chain_arrange(struct weight_chain *c, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; !s && i < c->n; i++)
+		if (c->part[i].by->arrange)
+			s = c->part[i].by->arrange(c->part[i].self, err);
+	if (!s)
+		follow_all(c);
+	return s;
 }
 
 const uint64_t *chain_generator(const struct weight_chain *c, uint32_t batch, const char **stream)

@@ -38,17 +38,24 @@ void chain_apply(struct weight_chain *c);
 /* Call once after the backward passes of a step. They add the gradient of the effective weights to linked parameters;
  * this turns it into the gradient of the master weights. */
 void chain_pull(struct weight_chain *c);
-/* A step of the learned scalars; call after pull. steps: those that the optimizer has done. */
+/* A step of the learned tensors; call after pull. steps: those that the optimizer has done. */
 void chain_learn(struct weight_chain *c, double lr, uint64_t steps);
 /* True if a strategy changes the master weights between the steps, as those do that prune. */
 bool chain_masks(const struct weight_chain *c);
 /* True if parameter `param` has a link. */
 bool chain_links(const struct weight_chain *c, int param);
+/* True if a strategy composes it: its place in the master block is then written by apply, and its gradient is 0 after
+ * pull. */
+bool chain_composes(const struct weight_chain *c, int param);
+/* The strategy that composes any; NULL: none. */
+const struct weight_strategy *chain_composer(const struct weight_chain *c);
+/* Tensor i of those that the strategies learn, from create on; false after the last. */
+bool chain_learned(const struct weight_chain *c, int i, struct weight_learned *out);
 
 /* ---- during the run (strategy.h) */
 
 /* Call after attach, when the optimizer exists. optimizer: its object in the job spec (may be NULL), by which learned
- * scalars of strategies are updated too. */
+ * tensors of strategies are updated too. */
 enum wasd_status chain_begin(struct weight_chain *c, const cJSON *optimizer, const struct weight_run *now,
                              struct wasd_err *err);
 /* Forms the effective weights again if a strategy has changed the master weights. */
@@ -76,12 +83,16 @@ cJSON *chain_draw_json(const struct weight_chain *c);
 
 /* ---- checkpoint contents */
 
-/* Tensor i of the states of all strategies, named STRATEGY.NAME; false after the last. */
+/* Tensor i of the states of all strategies, named STRATEGY.NAME; false after the last. First the states themselves,
+ * then the learned tensors with the optimizer's state for them, whose sizes may depend on the former: a reader calls
+ * chain_arrange in between. */
 struct chain_state {
 	const struct weight_strategy *of;
+	bool learned;
 	struct weight_state tensor;
 };
 bool chain_state(const struct weight_chain *c, int i, struct chain_state *out);
+enum wasd_status chain_arrange(struct weight_chain *c, struct wasd_err *err);
 /* The generator's four words for a run that resumes before `batch` of an epoch, and the stream's name. */
 const uint64_t *chain_generator(const struct weight_chain *c, uint32_t batch, const char **stream);
 /* Restores generator and recorded recipe from a checkpoint written at `when`. Call after the states have been loaded.

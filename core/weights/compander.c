@@ -104,10 +104,11 @@ static enum wasd_status resumed(void *self, const real *master, struct wasd_err 
 	return WASD_OK;
 }
 
-static struct weight_learned learned(void *self)
+static bool learned(void *self, int i, struct weight_learned *out)
 {
 	struct compander *c = self;
-	return (struct weight_learned){c->learn ? 2 * (size_t)c->n_params : 0, c->ab, c->grad};
+	*out = (struct weight_learned){.ndims = 1, .dims = {2 * (size_t)c->n_params}, .values = c->ab, .grad = c->grad};
+	return c->learn && !i;
 }
 
 /* ---- the link ------------------------------------------------------------------------------------------- */

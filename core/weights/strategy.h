@@ -7,6 +7,10 @@
  *     master weights V  --links, once per step-->  effective weights W  --draw, in every pass-->  S, read by the layer
  *     dV  <--links, in reverse, once per step--   dW                   <--draw, after the layer--  dS
  *
+ *   composition  forms V itself, of tensors that the strategy learns in its place (struct weight_learned): their values
+ *          are the strategy's, the optimizer of the run updates them, and V is written anew after each of its steps. A
+ *          composed parameter has no gradient, no decay and no optimizer state of its own, and no other strategy forms
+ *          it (a link, a mask); a draw is applied to it as to any other. Tensors may serve several parameters.
  *   link   acts on a whole parameter: the weights of a convolution with any kernel size, depthwise or not, or of a
  *          linear layer. The optimizer sees V, all other code W. A parameter without a link has W = V and is not
  *          copied. Links are applied in the order of the job's list.
@@ -17,8 +21,8 @@
  *          nothing is copied.
  *
  * Deployment and export use W: a checkpoint stores it under the parameter's own name, so that its readers need no
- * strategy. V is stored beside it as weights.master.NAME, and a strategy's own state as weights.STRATEGY.NAME; with
- * both a run resumes bit for bit. DOM serves the recorded recipe.
+ * strategy. The V of a link is stored beside it as weights.master.NAME, a strategy's own state and the tensors that it
+ * learns as weights.STRATEGY.NAME; with all of them a run resumes bit for bit. DOM serves the recorded recipe.
  *
  * Only name, summary, create and destroy are required; a NULL member is skipped. All calls come from the thread that
  * owns the team and may use wasd_parallel; calls of a training step must not allocate. Results must not depend on the
@@ -110,11 +114,26 @@ struct weight_pace {
 void weight_say(const struct weight_run *r, const char *level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* A tensor that is learned with the weights. The optimizer of the run updates `values` from `grad` after every backward
+ * pass, with its own learning rate. A strategy has the same tensors during a whole run, but its event may change their
+ * sizes: the optimizer's state then keeps the corner that both sizes have, at its indices, and is 0 elsewhere. */
 struct weight_learned {
-	size_t n;
-	real *values;
-	const real *grad;
+	const char *name; /* as of a weight_state; NULL: its values are one of the strategy's own states */
+	int ndims;
+	size_t dims[4];
+	size_t room;         /* elements at most, ever; 0: the size does not change */
+	real *values, *grad; /* of `room` elements: the addresses stay */
+	bool decays;         /* by the optimizer's weight decay; false: never */
+	unsigned life;       /* with another number than before an event, all of the optimizer's state is 0 */
 };
+
+static inline size_t weight_learned_elements(const struct weight_learned *l)
+{
+	size_t n = 1;
+	for (int d = 0; d < l->ndims; d++)
+		n *= l->dims[d];
+	return n;
+}
 
 /* ---- a draw -------------------------------------------------------------------------------------- */
 
@@ -156,7 +175,8 @@ struct weight_strategy {
 	void (*destroy)(void *self);
 	cJSON *(*to_json)(
 		const void *self); /* the strategy's object with every default written out; required if it draws */
-	/* Tensor i of the state; false after the last. The list does not change during a run. */
+	/* Tensor i of the state, without learned tensors that have a name; false after the last. The list does not change
+	 * during a run. */
 	bool (*state)(void *self, int i, struct weight_state *out);
 	/* Metric i of an epoch; false after the last. */
 	bool (*metric)(const void *self, int i, int epoch, const char **name, double *value);
@@ -201,10 +221,23 @@ struct weight_strategy {
 	/* Replaces g, the gradient of w, by the gradient of v. */
 	void (*link_back)(void *self, const struct weight_param *p, const real *v, real *g);
 
-	/* Scalars that are learned with the weights: the optimizer of the run updates them from grad, which link_back
-	 * writes anew in every step, with its rate and without weight decay; after_step may then limit them. They are part
-	 * of the state; the optimizer's state for them is stored as learned.NAME. n = 0: none. NULL: none. */
-	struct weight_learned (*learned)(void *self);
+	/* -- a composition: set both compose and compose_back, and learned; or neither -- */
+
+	/* w = V of parameter p, info.count values in its order, of the learned tensors alone. */
+	void (*compose)(void *self, const struct weight_param *p, real *w);
+	/* g: the gradient of V. Adds to the gradients of the learned tensors, which the chain has set to 0 before the first
+	 * parameter of a step. */
+	void (*compose_back)(void *self, const struct weight_param *p, const real *g);
+
+	/* -- what is learned, by a link or a composition -- */
+
+	/* Tensor i; false after the last. They exist, with their first values, from create on. A link writes their
+	 * gradients in link_back; after_step may limit the values. The optimizer's state S of a tensor is stored as
+	 * learned.S.NAME, or learned.S without a name. */
+	bool (*learned)(void *self, int i, struct weight_learned *out);
+	/* Called when the state has been loaded from a checkpoint, but not yet the learned tensors: gives them the sizes
+	 * that the state says. WASD_ECORRUPT: it says none. NULL: sizes never change. */
+	enum wasd_status (*arrange)(void *self, struct wasd_err *err);
 
 	/* -- a draw: set all members (holds is optional), or none -- */
 
@@ -233,7 +266,7 @@ struct weight_strategy {
 /* True: it takes weights away for good, a mask in the terms above. */
 static inline bool weight_strategy_prunes(const struct weight_strategy *s)
 {
-	return s->event && !s->link && !s->draw;
+	return s->event && !s->link && !s->draw && !s->compose;
 }
 
 extern const struct weight_strategy weight_compander, weight_magnitude, weight_weightmom, weight_structured;

@@ -10,10 +10,11 @@
 #include "weights/prune.h"
 #include "weights/schedule.h"
 
+#include "extend_compose.h"
 #include "extend_mask.h"
 #include "extend_strategy.h"
 
-const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, &weight_thin, NULL};
+const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, &weight_thin, &weight_tied, NULL};
 
 #define PAPER "{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"resized_crop\"},{\"type\":\"rotate\"}]}"
 enum { N = 3, CLASSES = 3 };
@@ -101,8 +102,11 @@ static void rows_are_sound(void)
 	for (int i = 0; (s = weight_strategy_at(i)); i++) {
 		CHECK(s->name && strcmp(s->name, "master") &&
 		      s->name[strspn(s->name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == 0);
-		CHECK_MSG(s->summary && s->create && s->destroy && (s->link || s->draw || s->event || s->after_step), "%s",
-		          s->name);
+		CHECK_MSG(s->summary && s->create && s->destroy &&
+		              (s->link || s->draw || s->event || s->after_step || s->compose),
+		          "%s", s->name);
+		CHECK_MSG(!s->compose == !s->compose_back && (!s->compose || (s->learned && !s->link)),
+		          "%s: a composition, its gradient and what is learned go together", s->name);
 		CHECK_MSG(!s->link == !s->link_back, "%s: a link and its gradient go together", s->name);
 		CHECK_MSG(!s->draw || (s->to_json && s->recorded && s->recorded_json && s->recall && s->shape && s->forward &&
 		                       s->backward),
@@ -151,8 +155,20 @@ static double loss_of(struct bed *b, struct wasd_exec *e, const real *x)
 	return loss;
 }
 
+static bool differs(struct bed *b, struct wasd_exec *e, const real *x, real *v, real grad, double h, double most)
+{
+	real was = *v;
+	*v = was + (real)h;
+	double up = loss_of(b, e, x);
+	*v = was - (real)h;
+	double down = loss_of(b, e, x);
+	*v = was;
+	return !(fabs((up - down) / (2 * h) - (double)grad) < most);
+}
+
 static void by_differences(const char *weights)
 {
+	struct weight_learned l;
 	real x[N * 2 * 6 * 6];
 	double h = sizeof(real) == 8 ? 1e-5 : 2e-2, most = sizeof(real) == 8 ? 1e-8 : 2e-3;
 	struct bed b = bed_of(weights, 5);
@@ -171,16 +187,13 @@ static void by_differences(const char *weights)
 	wasd_model_grad_zero(b.m);
 	CHECK(!wasd_exec_backward(e, &err));
 	chain_pull(b.c);
-	for (size_t i = 0; i < n; i++) {
-		real *v = wasd_model_master(b.m) + i, was = *v;
-		*v = was + (real)h;
-		double up = loss_of(&b, e, x);
-		*v = was - (real)h;
-		double down = loss_of(&b, e, x);
-		*v = was;
-		wrong += !(fabs((up - down) / (2 * h) - (double)wasd_model_grad(b.m)[i]) < most);
-	}
+	for (size_t i = 0; i < n; i++)
+		wrong += differs(&b, e, x, wasd_model_master(b.m) + i, wasd_model_grad(b.m)[i], h, most);
 	CHECK_MSG(!wrong, "%s: %zu of %zu gradients are not what differences give", weights, wrong, n);
+	for (int i = 0; chain_learned(b.c, i, &l); i++)
+		for (size_t k = 0; k < weight_learned_elements(&l); k++)
+			wrong += differs(&b, e, x, l.values + k, l.grad[k], h, most);
+	CHECK_MSG(!wrong, "%s: %zu gradients of learned values are not what differences give", weights, wrong);
 	wasd_exec_destroy(e);
 	bed_done(&b);
 }
@@ -226,6 +239,44 @@ static void links_are_adjoint(const char *weights)
 	bed_done(&b);
 }
 
+/* The same for what is learned: <W(l + h x) - W(l - h x), y> / 2h = <x, dl>, over all tensors. */
+static void compositions_are_adjoint(const char *weights)
+{
+	struct bed b = bed_of(weights, 17);
+	struct wasd_exec *e = NULL;
+	struct weight_learned l;
+	size_t n = wasd_graph_param_count(b.g);
+	real *y = wasd_calloc(n, sizeof *y), x[512];
+	double h = sizeof(real) == 8 ? 1e-6 : 1e-2, left = 0, right = 0;
+	CHECK(!wasd_exec_create(b.m, &(struct wasd_exec_opts){.batch = 1, .training = true, .backend = "openblas"}, &e,
+	                        NULL));
+	fill(y, n, 8);
+	for (int sign = 1; sign >= -2; sign -= sign > 0 ? 2 : 1) {
+		for (int i = 0; chain_learned(b.c, i, &l); i++) {
+			CHECK(weight_learned_elements(&l) <= 512);
+			fill(x, weight_learned_elements(&l), (uint64_t)(20 + i));
+			for (size_t k = 0; k < weight_learned_elements(&l); k++)
+				l.values[k] += (real)(h * (sign == -1 ? -2 : 1)) * x[k];
+		}
+		chain_apply(b.c);
+		for (int i = 0; sign > -2 && i < wasd_graph_params(b.g); i++) {
+			struct wasd_param_info p = wasd_graph_param_info(b.g, i);
+			left += sign * dot(wasd_model_weights(b.m, i), y + p.offset, p.count) / (2 * h);
+		}
+	}
+	memcpy(wasd_model_grad(b.m), y, n * sizeof *y);
+	chain_pull(b.c);
+	for (int i = 0; chain_learned(b.c, i, &l); i++) {
+		fill(x, weight_learned_elements(&l), (uint64_t)(20 + i));
+		right += dot(x, l.grad, weight_learned_elements(&l));
+	}
+	CHECK_MSG(fabs(left - right) < (sizeof(real) == 8 ? 1e-8 : 1e-2) * (1 + fabs(right)), "%s: %.12g and %.12g",
+	          weights, left, right);
+	wasd_exec_destroy(e);
+	wasd_free(y);
+	bed_done(&b);
+}
+
 /* A draw is linear in the weights: <S(x), y> = <x, S^t(y)>. */
 static void draws_are_adjoint(const char *weights)
 {
@@ -264,6 +315,7 @@ static void draws_are_adjoint(const char *weights)
 static void adjoints(void)
 {
 	each(links_are_adjoint);
+	each(compositions_are_adjoint);
 	each(draws_are_adjoint);
 }
 
@@ -278,6 +330,17 @@ static bool same_effective(const struct bed *a, const struct bed *b)
 	return same;
 }
 
+/* Tensor i of a, and of b in the shape that b's state says. */
+static bool next_state(const struct weight_chain *a, struct weight_chain *b, int i, struct chain_state *from,
+                       struct chain_state *to)
+{
+	if (!chain_state(a, i, from))
+		return false;
+	if (from->learned && (!i || (chain_state(b, i - 1, to) && !to->learned)))
+		CHECK(!chain_arrange(b, NULL));
+	return chain_state(b, i, to);
+}
+
 /* A chain with another seed, given the state, generator and recorded recipe of the first, continues as the first
  * does. */
 static void round_trip(const char *weights)
@@ -288,7 +351,7 @@ static void round_trip(const char *weights)
 	struct wasd_err err = {0};
 	const char *stream;
 	int n = 0;
-	for (; chain_state(a.c, n, &from) && chain_state(b.c, n, &to); n++) {
+	for (; next_state(a.c, b.c, n, &from, &to); n++) {
 		size_t count = 1;
 		CHECK(!strcmp(from.tensor.name, to.tensor.name) && from.of == to.of && from.tensor.ndims == to.tensor.ndims);
 		for (int d = 0; d < from.tensor.ndims; d++)
@@ -393,6 +456,7 @@ struct sim {
 	real *block[2]; /* momentum, statistics */
 	struct weight_block optim[2];
 	struct weight_run run;
+	struct wasd_exec *e; /* has the gradient block */
 };
 
 static struct sim *sim_create(const char *weights, uint64_t seed)
@@ -414,13 +478,18 @@ static struct sim *sim_create(const char *weights, uint64_t seed)
 	                             .master = wasd_model_master(s->b.m),
 	                             .optim = s->optim,
 	                             .stats = s->block[1]};
-	CHECK_MSG(!chain_begin(s->b.c, NULL, &s->run, &err), "%s: %s", weights, err.msg);
+	cJSON *optimizer = cJSON_Parse("{\"type\":\"sgd\",\"momentum\":0.9,\"weight_decay\":0.01}");
+	CHECK_MSG(!chain_begin(s->b.c, optimizer, &s->run, &err), "%s: %s", weights, err.msg);
+	CHECK(!wasd_exec_create(s->b.m, &(struct wasd_exec_opts){.batch = 1, .training = true, .backend = "openblas"},
+	                        &s->e, NULL));
+	cJSON_Delete(optimizer);
 	cJSON_Delete(list);
 	return s;
 }
 
 static void sim_destroy(struct sim *s)
 {
+	wasd_exec_destroy(s->e);
 	bed_done(&s->b);
 	wasd_free(s->block[0]);
 	wasd_free(s->block[1]);
@@ -459,6 +528,9 @@ static void sim_go(struct sim *s, uint64_t to, const char *weights, uint8_t *see
 			return;
 		struct weight_pace pace = chain_pace(s->b.c, &s->run);
 		CHECK(pace.epochs <= RUN_EPOCHS && pace.step <= s->run.step);
+		fill(wasd_model_grad(s->b.m), n, 30 + s->run.step);
+		chain_pull(s->b.c);
+		chain_learn(s->b.c, 0.01, pace.optim_steps);
 		wasd_rng_init(&r, 3, "gradient", s->run.step, 0);
 		for (size_t i = 0; i < n; i++) {
 			s->block[0][i] = (real)0.5 * s->block[0][i] + (real)wasd_rng_between(&r, -0.01, 0.01);
@@ -479,10 +551,11 @@ static void copy_state(struct sim *to, const struct sim *from)
 	cJSON *recorded = chain_recorded_json(from->b.c);
 	memcpy(to->run.master, from->run.master, wasd_graph_param_count(from->b.g) * sizeof(real));
 	memcpy(to->block[0], from->block[0], wasd_graph_param_count(from->b.g) * sizeof(real));
-	for (int i = 0; chain_state(from->b.c, i, &a) && chain_state(to->b.c, i, &b); i++) {
+	for (int i = 0; next_state(from->b.c, to->b.c, i, &a, &b); i++) {
 		size_t n = 1;
 		for (int d = 0; d < a.tensor.ndims; d++)
 			n *= a.tensor.dims[d];
+		CHECK(weight_state_elements(&b.tensor) == n);
 		if (a.tensor.bits)
 			memcpy(b.tensor.bits, a.tensor.bits, (n + 7) / 8);
 		else
@@ -502,8 +575,9 @@ static bool same_states(const struct sim *a, const struct sim *b)
 		size_t n = 1;
 		for (int d = 0; d < x.tensor.ndims; d++)
 			n *= x.tensor.dims[d];
-		same = same && (x.tensor.bits ? !memcmp(x.tensor.bits, y.tensor.bits, (n + 7) / 8) :
-		                                !memcmp(x.tensor.values, y.tensor.values, n * sizeof(real)));
+		same = same && weight_state_elements(&y.tensor) == n &&
+		       (x.tensor.bits ? !memcmp(x.tensor.bits, y.tensor.bits, (n + 7) / 8) :
+		                        !memcmp(x.tensor.values, y.tensor.values, n * sizeof(real)));
 	}
 	return same;
 }
@@ -722,6 +796,49 @@ static void out_of_memory(const char *weights)
 	CHECK_MSG(no_memory_for(weights), "%s", weights);
 }
 
+/* What the optimizer holds for a tensor follows its size and life, and decay spares what does not decay. */
+static void optimizer_state_follows(void)
+{
+	uint8_t seen[512] = {0};
+	struct sim *s = sim_create("[{\"type\":\"tied\"}]", 4);
+	struct chain_state one;
+	real before[256] = {0}, *m = NULL;
+	size_t rows = wasd_graph_param_info(s->b.g, 0).count / 2;
+	sim_go(s, 4, "tied", seen);
+	for (int i = 0; chain_state(s->b.c, i, &one); i++)
+		if (!strcmp(one.tensor.name, "learned.momentum.m"))
+			memcpy(before, m = one.tensor.values, 2 * rows * sizeof *m);
+	CHECK(m && before[0] != 0 && before[2 * rows - 1] != 0);
+	chain_event(s->b.c, &s->run);
+	for (size_t i = 0; i < rows; i++)
+		CHECK_MSG(m[i] == before[i < rows / 2 ? i : rows + i - rows / 2], "element %zu", i);
+	sim_go(s, 6, "tied", seen);
+	chain_event(s->b.c, &s->run);
+	for (int i = 0; chain_state(s->b.c, i, &one); i++)
+		for (size_t k = 0; !strcmp(one.tensor.name, "learned.momentum.c") && k < one.tensor.dims[0]; k++)
+			CHECK(one.tensor.values[k] == 0);
+	CHECK(sizeof(before) / sizeof *before >= 2 * rows);
+	sim_destroy(s);
+}
+
+/* What is composed is not linked or masked as well, and its place in the gradient is empty after pull. */
+static void composed_alone(void)
+{
+	struct bed b = bed_of("[{\"type\":\"tied\"},{\"type\":\"was\"}]", 1);
+	struct wasd_exec *e = NULL;
+	CHECK(!wasd_model_effective(b.m) && !chain_masks(b.c) && chain_composer(b.c) == &weight_tied);
+	CHECK(!wasd_exec_create(b.m, &(struct wasd_exec_opts){.batch = 1, .training = true, .backend = "openblas"}, &e,
+	                        NULL));
+	fill(wasd_model_grad(b.m), wasd_graph_param_count(b.g), 2);
+	chain_pull(b.c);
+	for (int i = 0; i < wasd_graph_params(b.g); i++)
+		CHECK((wasd_model_grad(b.m)[wasd_graph_param_info(b.g, i).offset] == 0) == chain_composes(b.c, i));
+	wasd_exec_destroy(e);
+	bed_done(&b);
+	refused_at("[{\"type\":\"tied\"},{\"type\":\"compander\"}]", "/weights/1");
+	refused_at("[{\"type\":\"magnitude\",\"end\":3},{\"type\":\"tied\"}]", "/weights/1");
+}
+
 static void memory(void)
 {
 	each(out_of_memory);
@@ -742,6 +859,8 @@ int main(void)
 	TEST_RUN(options_are_checked);
 	TEST_RUN(magnitude_counts);
 	TEST_RUN(magnitude_fits_the_run);
+	TEST_RUN(optimizer_state_follows);
+	TEST_RUN(composed_alone);
 	TEST_RUN(memory);
 	TEST_END();
 }

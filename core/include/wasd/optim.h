@@ -37,6 +37,10 @@ void wasd_optim_destroy(struct wasd_optim *o);
 /* True with "decay": "weights": the caller lists what weight decay leaves alone, ranges [from, to) in rising order. */
 bool wasd_optim_spares(const struct wasd_optim *o);
 enum wasd_status wasd_optim_spare(struct wasd_optim *o, size_t from, size_t to, struct wasd_err *err);
+/* A range of the same list that the optimizer does not touch at all. */
+enum wasd_status wasd_optim_leave(struct wasd_optim *o, size_t from, size_t to, struct wasd_err *err);
+/* From now on the block has n elements, at most as many as when the optimizer was created. */
+void wasd_optim_resize(struct wasd_optim *o, size_t n);
 /* Updates the master block from the gradient block once, on the thread team, with learning rate lr (the schedule's
  * value, not the option). Allocates nothing. */
 void wasd_optim_step(struct wasd_optim *o, real *master, const real *grad, double lr);
