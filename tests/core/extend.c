@@ -11,6 +11,7 @@
 #include "wasd/convert.h"
 #include "wasd/safetensors.h"
 
+#include "extend_compose.h"
 #include "extend_layer.h"
 #include "extend_mask.h"
 #include "extend_mode.h"
@@ -25,7 +26,7 @@ const struct layer *const layer_more[] = {&layer_square, &layer_hollow, NULL};
 const struct wasd_arch *const wasd_arch_more[] = {&arch_speck, NULL};
 const struct wasd_optim_kind *const wasd_optim_more[] = {&optim_signsgd, NULL};
 const struct mode_kind *const mode_kind_more[] = {&mode_halved, NULL};
-const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, &weight_thin, NULL};
+const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, &weight_thin, &weight_tied, NULL};
 const struct wasd_transform_op *const wasd_transform_op_more[] = {&op_transpose, NULL};
 
 static bool listed(const cJSON *caps, const char *table, const char *key, const char *name)
@@ -463,6 +464,59 @@ static void thin_file(const struct tiny_run *r, int steps)
 	wasd_st_close(st);
 }
 
+/* A composition: the file has what it learned and the optimizer's state of that, W under the plain name, no other copy
+ * of W, and no optimizer state of it. */
+static void tied_file(const struct tiny_run *r)
+{
+	struct wasd_st *st = NULL;
+	size_t n, nt, nc, nm, wrong = 0;
+	CHECK(!wasd_st_open(r->file, r->len, &st, NULL));
+	const real *w = tensor_of(st, "", "b.weight", &n), *t = tensor_of(st, "weights.tied.", "t", &nt),
+			   *c = tensor_of(st, "weights.tied.", "c", &nc);
+	tensor_of(st, "weights.tied.learned.momentum.", "m", &nm);
+	CHECK(nm && nt >= n && nc == 5);
+	for (size_t k = 0; k < n; k++)
+		wrong += w[k] != c[1] * t[k];
+	CHECK_MSG(!wrong, "%zu of %zu values of b are not composed", wrong, n);
+	for (size_t i = 0; i < wasd_st_count(st); i++)
+		CHECK(strncmp(wasd_st_at(st, i)->name, "weights.master.", 15));
+	CHECK(!wasd_st_find(st, "optim.momentum.b.weight") && wasd_st_find(st, "optim.momentum.f.bias"));
+	wasd_st_close(st);
+}
+
+static void composition_trains_and_is_deployed(void)
+{
+	static const char *const lists[] =
+		{"[{\"type\":\"tied\"}]", "[{\"type\":\"was\",\"layers\":\"all\",\"draw\":\"epoch\"},{\"type\":\"tied\"}]"};
+	char path[96];
+	struct wasd_dataset *data = tiny_glyphs("tied", 64, 16, 16, path);
+	for (int i = 0; i < 2; i++) {
+		char *spec = wasd_asprintf("{" SPARSE_NET
+		                           ",\"weights\":%s,\"train\":{\"epochs\":3,\"batch\":16,\"optimizer\":{\"type\":"
+		                           "\"sgd\",\"lr\":0.05,\"momentum\":0.9,\"weight_decay\":0.01}}}",
+		                           lists[i]);
+		struct tiny_run whole = {0};
+		tiny_go(&whole, spec, data);
+		CHECK_MSG(!whole.status, "%s", whole.err.msg);
+		tied_file(&whole);
+		answers_agree(&whole, data, i);
+		for (int at = 2; at < 12; at += 3) {
+			struct tiny_run cut = {.stop_at = at};
+			tiny_go(&cut, spec, data);
+			CHECK(!cut.status && cut.end == WASD_TRAIN_CANCELLED);
+			tied_file(&cut);
+			cut.stop_at = 0;
+			tiny_go(&cut, spec, data);
+			CHECK_MSG(!cut.status && !strcmp(cut.sha, whole.sha), "cut at %d: resumed to other bits. %s", at,
+			          cut.err.msg);
+			tiny_done(&cut);
+		}
+		tiny_done(&whole);
+		wasd_free(spec);
+	}
+	wasd_dataset_close(data);
+}
+
 static void mask_trains_and_is_deployed(void)
 {
 	static const char *const lists[] =
@@ -807,6 +861,7 @@ int main(void)
 	TEST_RUN(layer_without_any_kernel_is_refused);
 	TEST_RUN(layer_trains);
 	TEST_RUN(strategy_trains_and_is_deployed);
+	TEST_RUN(composition_trains_and_is_deployed);
 	TEST_RUN(mask_trains_and_is_deployed);
 	TEST_RUN(strategies_are_refused);
 	TEST_RUN(list_of_was_is_was);
