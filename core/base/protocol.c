@@ -237,6 +237,14 @@ static const struct wasd_message rows[] = {
                  OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), ARRAY("modes", 0, WASD_REPORT_MODES_MAX),
                  BOOLEAN("test")}},
 	{"reported", PROFILE, WASD_ENGINE, .members = {OBJECT("info")}},
+	/* A mix of checkpoints (wasd/merge.h). The file: the checkpoints, one after the other (bytes and sha256 are the
+     * first's, profile_bytes the others' together); checkpoints: [{"checkpoint","bytes"},...]. dataset "": none. */
+	{"merge", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,
+     .members = {BYTES, SHA256, INTEGER("profile_bytes", 1, INTEGER_MAX), STRING("dataset"), THREADS,
+                 OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), ARRAY("checkpoints", 2, WASD_MERGE_MAX),
+                 OBJECT("request")}},
+	{"merged", PROFILE, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE,
+     .members = {BYTES, SHA256, OBJECT("info"), OBJECT("metrics")}},
 	/* pointer: the faulty member of the request. */
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 

@@ -1,11 +1,12 @@
-/* engine/cmd_profile.c - wasd-engine profile: searches one profile of a checkpoint, or tunes one cascade, directed by
- * the daemon over descriptor 3 (protocol.h). The dataset is one of the daemon's own files. The checkpoint comes from
- * the daemon too, but may have been uploaded. */
+/* engine/cmd_profile.c - wasd-engine profile: searches one profile of a checkpoint, tunes one cascade, computes one
+ * report, or merges checkpoints, directed by the daemon over descriptor 3 (protocol.h). The dataset is one of the
+ * daemon's own files. The checkpoint comes from the daemon too, but may have been uploaded. */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
 #include "wasd/data.h"
 #include "wasd/infer.h"
+#include "wasd/merge.h"
 #include "wasd/profile.h"
 #include "wasd/train.h"
 
@@ -77,13 +78,13 @@ static enum wasd_status read_given(const struct wasd_frame *m, struct given *g, 
 	wasd_json_i64(m->json, "bytes", &bytes);
 	engine_be_nice(m->json);
 	enum wasd_status s = wasd_threads_init((int)threads, err);
-	if (s || (s = wasd_dataset_open(path, &g->data, err)) || (s = wasd_frame_payload(m, &g->file, err)))
+	if (s || (*path && (s = wasd_dataset_open(path, &g->data, err))) || (s = wasd_frame_payload(m, &g->file, err)))
 		return s;
 	g->len = (size_t)bytes;
 	if (g->len > g->file.len)
 		engine_protocol_error("%s: a file of %zu bytes, said to begin with %zu", m->type, g->file.len, g->len);
 	s = engine_check_digest(g->file.data, g->len, sha, "checkpoint", err);
-	return s ? s : wasd_train_select_as(g->data, g->file.data, g->len, err);
+	return s || !g->data ? s : wasd_train_select_as(g->data, g->file.data, g->len, err);
 }
 
 static enum wasd_status search(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
@@ -181,6 +182,63 @@ static enum wasd_status report(struct engine_link *link, const struct wasd_frame
 	return s;
 }
 
+/* The checkpoints that stand in the file one after the other. */
+static void list_files(const struct wasd_frame *m, const struct given *g, struct wasd_merge_opts *out)
+{
+	size_t at = 0;
+	const cJSON *row;
+	cJSON_ArrayForEach(row, wasd_json_get(m->json, "checkpoints")) {
+		struct wasd_merge_file *f = &out->file[out->n++];
+		int64_t bytes = 0;
+		if (!wasd_json_str(row, "checkpoint", &f->name) || !wasd_json_i64(row, "bytes", &bytes) || bytes < 1 ||
+		    (uint64_t)bytes > g->file.len - at)
+			engine_protocol_error("%s: checkpoint %d has no name, or is not there", m->type, out->n);
+		f->data = (const char *)g->file.data + at;
+		f->len = (size_t)bytes;
+		at += f->len;
+	}
+}
+
+static enum wasd_status send_merged(struct engine_link *link, const void *file, size_t len, cJSON *info, cJSON *metrics,
+                                    struct wasd_err *err)
+{
+	char sha[WASD_SHA256_HEX];
+	int fd;
+	enum wasd_status s = wasd_memfd_sealed("wasd-merged", file, len, &fd, err);
+	if (s) {
+		cJSON_Delete(info);
+		cJSON_Delete(metrics);
+		return s;
+	}
+	wasd_sha256_of(file, len, sha);
+	s = engine_send_full(link,
+	                     wasd_message("merged", "bytes:i sha256:s info:j metrics:j", (int64_t)len, sha, info, metrics),
+	                     NULL, 0, fd, NULL, err);
+	close(fd);
+	return s;
+}
+
+static enum wasd_status merge(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
+{
+	struct hunt h = {.link = link};
+	struct given g = {0};
+	void *file = NULL;
+	cJSON *info = NULL, *metrics = NULL;
+	size_t len = 0;
+	struct wasd_merge_opts o = {.request = wasd_json_get(m->json, "request"), .go_on = go_on, .ctx = &h};
+	enum wasd_status s = read_given(m, &g, err);
+	if (!s) {
+		o.data = g.data;
+		list_files(m, &g, &o);
+		s = wasd_merge(&o, &file, &len, &info, &metrics, err);
+	}
+	if (!s)
+		s = send_merged(link, file, len, info, metrics, err);
+	given_done(&g);
+	wasd_free(file);
+	return s;
+}
+
 int cmd_profile(int argc, char **argv)
 {
 	struct engine_link *link;
@@ -204,8 +262,10 @@ int cmd_profile(int argc, char **argv)
 		s = tune(link, &m, &err);
 	else if (!strcmp(m.type, "report"))
 		s = report(link, &m, &err);
+	else if (!strcmp(m.type, "merge"))
+		s = merge(link, &m, &err);
 	else
-		engine_protocol_error("first message is '%.40s', want 'search', 'tune' or 'report'", m.type);
+		engine_protocol_error("first message is '%.40s', want 'search', 'tune', 'report' or 'merge'", m.type);
 	if (s)
 		send_failed(link, &err);
 	wasd_frame_done(&m);

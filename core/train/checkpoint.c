@@ -597,7 +597,8 @@ static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_sourc
 	bool ok = input && names && add_json(w, "input", input) && add_json(w, "classes", names) &&
 	          add_json(w, "spec", s->spec) && add_json(w, "was", s->was) && add_json(w, "modes", s->modes) &&
 	          add_json(w, "progress", s->progress) && add_json(w, "fingerprint", s->fingerprint) &&
-	          (!s->network || add_json(w, "network", s->network)) && add_prepare(w, s->prepare) &&
+	          (!s->network || add_json(w, "network", s->network)) &&
+	          (!s->merged_from || add_json(w, "merged_from", s->merged_from)) && add_prepare(w, s->prepare) &&
 	          add_pixels(w, s->pixels, in.c);
 	cJSON_Delete(input);
 	cJSON_Delete(names);

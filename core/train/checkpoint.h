@@ -87,7 +87,8 @@ struct checkpoint_source {
 		size_t n;
 	} words[CHECKPOINT_WORDS]; /* "rng.was", ...; ends at a NULL name */
 	const char *arch, *dataset_digest;
-	const cJSON *network; /* as in struct checkpoint */
+	const cJSON *network;     /* as in struct checkpoint */
+	const cJSON *merged_from; /* the checkpoints that were mixed, for people (wasd/merge.h); NULL: not written */
 	const char *const *class_names;
 	const cJSON *spec, *was, *progress, *fingerprint;
 	const struct wasd_prepare *prepare; /* not written if the data have no record of it */

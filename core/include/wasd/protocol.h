@@ -26,7 +26,7 @@
  * {"name","kind","recipe","statistics": the prefix, "measured","macs","val_acc"}; AOM's prefix is empty, DOM's is
  * "dom."), "was", "prepare" (JSON: fit, background, orientation of the training images; absent if not recorded),
  * "network" (JSON: a spec's "model", the network of the tensors if the run has made it smaller than the spec's; absent
- * otherwise),
+ * otherwise), "merged_from" (JSON: the checkpoints that it is a mix of, wasd/merge.h; absent otherwise),
  * "progress" (JSON: epoch, step, next batch, best so far, early-stop counters, lr schedule position),
  * "fingerprint", "dataset_digest".
  *
@@ -46,6 +46,7 @@
 #define WASD_METRICS_MAX 256     /* metrics of one epoch */
 #define WASD_METRIC_NAME 64      /* bytes of the name of one */
 #define WASD_REPORT_MODES_MAX 64 /* searched modes in one report */
+#define WASD_MERGE_MAX 8         /* checkpoints in one merge */
 
 /* The task of an engine process, which is also the command that starts it. */
 enum wasd_role {
