@@ -40,6 +40,9 @@ const struct backend *backend_find(const char *name); /* NULL if there is no suc
  * such row. WASD_EUNSUPPORTED: it cannot; err says why. */
 enum wasd_status backend_choose(const char *name, enum wasd_precision p, const struct backend **out,
                                 struct wasd_err *err);
+/* The backend of int8 networks, whose tensors have a quant; it is no row of the table. WASD_EUNSUPPORTED: this build or
+ * this processor has none; err says why. */
+enum wasd_status backend_int8(const struct backend **out, struct wasd_err *err);
 /* NULL: neither the backend nor the layer has a kernel. */
 const struct layer_kernel *backend_kernel_of(const struct backend *b, const struct layer *l);
 /* Runs a layer's own kernel on copies in planes, for backends with another layout. */

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-extern const struct backend backend_openblas, backend_ref, backend_onednn;
+extern const struct backend backend_openblas, backend_ref, backend_onednn, backend_onednn_int8;
 
 const struct backend *backend_at(int i)
 {
@@ -59,6 +59,23 @@ enum wasd_status backend_choose(const char *name, enum wasd_precision p, const s
 	if (err)
 		*err = why;
 	return s;
+}
+
+enum wasd_status backend_int8(const struct backend **out, struct wasd_err *err)
+{
+#ifdef WASD_ONEDNN
+	*out = &backend_onednn_int8;
+	return backend_onednn_int8.offers(WASD_PRECISION_FP32, err);
+#else
+	(void)out;
+	return wasd_fail(err, WASD_EUNSUPPORTED, "int8 needs oneDNN, which this build lacks");
+#endif
+}
+
+enum wasd_status wasd_int8_offers(struct wasd_err *err)
+{
+	const struct backend *b;
+	return backend_int8(&b, err);
 }
 
 const char *wasd_precision_name(enum wasd_precision p)

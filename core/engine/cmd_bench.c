@@ -8,6 +8,7 @@
 #include "wasd/alive.h"
 #include "graph/graph.h"
 #include "infer/bundle.h"
+#include "quant/quant.h"
 #include "wasd/cpu.h"
 #include "wasd/graph.h"
 #include "wasd/infer.h"
@@ -62,7 +63,8 @@ static const struct option_row options[] = {
 	{"--model", NULL, TEXT(model_file), "or a file with a job spec's \"model\" object, or with a whole job spec"},
 	{"--was", NULL, TEXT(was),
      "translate, resized_crop, scale, paper (the network's published strategy) or off; default paper where there is one"},
-	{"--mode", "infer", TEXT(mode), "aom, dom or slim; default aom"},
+	{"--mode", "infer", TEXT(mode),
+     "aom, dom, slim or int8 (8-bit weights and maps, quantised on random images); default aom"},
 	{"--dead", "infer", NUMBER(dead, 0, 100),
      "percent of the filters that are dead, in every layer whose channels belong to it alone; default 0"},
 	{"--batch", NULL, NUMBER(batch, 1, 65536), "images per step; default 128 (train), 1 (infer)"},
@@ -171,7 +173,7 @@ static bool check_options(struct bench *b)
 		return complain("--precision %s: not a value it takes", b->precision);
 	return (!b->was || one_of("--was", b->was,
 	                          (const char *const[]){"translate", "resized_crop", "scale", "paper", "off", NULL})) &&
-	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", "slim", NULL}) &&
+	       one_of("--mode", b->mode, (const char *const[]){"aom", "dom", "slim", "int8", NULL}) &&
 	       (!b->shift || one_of("--shift", b->shift, (const char *const[]){"both", NULL}));
 }
 
@@ -445,6 +447,17 @@ static enum wasd_status infer_step(struct subject *s, struct wasd_err *err)
 	return wasd_predictor_run(s->predictor, s->b->x, s->b->batch, s->logits, err);
 }
 
+/* The images are as good as any for the speed. */
+static enum wasd_status quantise(const struct bench *b, struct wasd_bundle *bundle, struct wasd_err *err)
+{
+	struct wasd_quant *q = NULL;
+	enum wasd_status s = quant_minmax(bundle_model(bundle), b->x, b->batch < 8 ? b->batch : 8, &q, err);
+	if (!s)
+		s = bundle_quantise(bundle, q, err);
+	quant_destroy(q);
+	return s;
+}
+
 static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 {
 	struct subject s = {.step = infer_step, .b = b};
@@ -462,6 +475,8 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 		st = mode_slim.reshape(b->model, &small, err);
 	if (!st)
 		st = bundle_compile(small ? small : b->model, dom ? &b->draw.recipe : NULL, WASD_STATS_AOM, &bundle, err);
+	if (!st && !strcmp(b->mode, "int8"))
+		st = quantise(b, bundle, err);
 	if (!st && small)
 		b->params = wasd_graph_param_count(wasd_model_graph(small));
 	if (!st)

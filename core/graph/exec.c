@@ -116,6 +116,8 @@ static enum wasd_status check_opts(const struct wasd_graph *g, const struct wasd
 		return wasd_fail(err, WASD_EINVAL, "batch %d is outside 1..65536", o->batch);
 	if (o->arena && o->training)
 		return wasd_fail(err, WASD_EINVAL, "a training plan cannot use an arena");
+	if (o->quant && (o->training || o->keep_all || !o->constant_weights))
+		return wasd_fail(err, WASD_EINVAL, "an int8 network can only be served");
 	size_t worst = 0;
 	for (int i = 0; i < g->n_nodes; i++) {
 		size_t c = wasd_shape_count(g->nodes[i].shape);
@@ -127,12 +129,18 @@ static enum wasd_status check_opts(const struct wasd_graph *g, const struct wasd
 	return WASD_OK;
 }
 
+static enum wasd_status choose_backend(const struct wasd_exec_opts *o, const struct backend **out, struct wasd_err *err)
+{
+	enum wasd_status s = o->quant ? backend_int8(out, err) : backend_choose(o->backend, o->precision, out, err);
+	return s || !(*out)->open ? s : (*out)->open(err);
+}
+
 enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out,
                                   struct wasd_err *err)
 {
 	const struct backend *b = NULL;
 	enum wasd_status s = check_opts(m->graph, o, err);
-	if (s || (s = backend_choose(o->backend, o->precision, &b, err)) || (b->open && (s = b->open(err))))
+	if (s || (s = choose_backend(o, &b, err)))
 		return s;
 	struct wasd_exec *e = wasd_calloc(1, sizeof *e);
 	if (!e)
@@ -199,7 +207,7 @@ enum wasd_status wasd_exec_price(const struct wasd_graph *g, const struct wasd_e
 	const struct backend *b = NULL;
 	struct wasd_exec_price p = {0};
 	enum wasd_status s = check_opts(g, o, err);
-	if (s || (s = backend_choose(o->backend, o->precision, &b, err)) || (b->open && (s = b->open(err))) ||
+	if (s || (s = choose_backend(o, &b, err)) ||
 	    (s = plan_price(g, b, o, wasd_threads(), &p.activations, &p.workspace, err)))
 		return s;
 	p.workspace += shadow_bytes(g, o->training) + logits_bytes(g, o);

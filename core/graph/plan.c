@@ -114,6 +114,30 @@ static void fuse(struct builder *b)
 				fuse_from(b, i);
 }
 
+bool plan_chains(const struct wasd_graph *g, wasd_node *tail, wasd_node *residual, bool *inner)
+{
+	static const struct wasd_exec_opts serving = {0};
+	static const struct backend any = {0};
+	struct builder b = {.g = g, .b = &any, .o = &serving, .tail = tail, .residual = residual, .inner = inner};
+	b.live = wasd_calloc((size_t)g->n_nodes, sizeof *b.live);
+	b.uses = wasd_calloc((size_t)g->n_nodes, sizeof *b.uses);
+	bool ok = b.live && b.uses;
+	for (int i = 0; i < g->n_nodes; i++) {
+		tail[i] = i;
+		residual[i] = -1;
+		inner[i] = false;
+	}
+	if (ok) {
+		find_live(&b);
+		fuse(&b);
+	}
+	for (int i = 0; ok && i < g->n_nodes; i++)
+		inner[i] |= !b.live[i];
+	wasd_free(b.live);
+	wasd_free(b.uses);
+	return ok;
+}
+
 static enum act act_of_chain(const struct builder *b, wasd_node head)
 {
 	return b->tail[head] == head ? ACT_NONE : b->g->nodes[b->tail[head]].layer->is_act;
@@ -131,6 +155,7 @@ static void make_step(struct builder *b, wasd_node head)
 	s->strict = b->o->precision == WASD_PRECISION_FP32_STRICT;
 	s->unmeasured = b->o->unmeasured;
 	s->varies = n->aug >= 0;
+	s->quant = b->o->quant ? &b->o->quant->conv[head] : NULL;
 	s->has_res = b->residual[head] >= 0;
 	s->n_in = n->n_in + s->has_res;
 	s->act = act_of_chain(b, head);
@@ -220,19 +245,27 @@ static int last_read(const struct builder *b, wasd_node v, int made)
 	return last;
 }
 
+/* The value that a step may compute its output over: its first input or its residual. NULL: none. */
+static const struct tensor *under(const struct step *s)
+{
+	if (s->node->layer->in_place)
+		return s->x[0];
+	return s->has_res && s->kernel->onto_residual && s->x[0] != s->x[1] ? s->x[1] : NULL;
+}
+
 static void value_slots(struct builder *b)
 {
 	struct plan *p = b->p;
 	p->value_slot[0] = new_slot(p, p->value[0].bytes, 0, last_read(b, 0, -1));
 	for (int i = 0; i < p->n_steps; i++) {
 		struct step *s = &p->steps[i];
-		wasd_node out = (wasd_node)(s->y - p->value), in = (wasd_node)(s->x[0] - p->value);
+		wasd_node out = (wasd_node)(s->y - p->value);
 		int last = last_read(b, out, i);
-		struct slot *from = &p->slots[p->value_slot[in]];
-		if (s->node->layer->in_place && !b->o->keep_all && !b->b->plain && from->last == i &&
-		    s->x[0]->bytes == s->y->bytes) {
-			p->value_slot[out] = p->value_slot[in];
-			from->last = last;
+		const struct tensor *x = under(s);
+		int from = x ? p->value_slot[x - p->value] : -1;
+		if (x && !b->o->keep_all && !b->b->plain && p->slots[from].last == i && x->bytes == s->y->bytes) {
+			p->value_slot[out] = from;
+			p->slots[from].last = last;
 		} else {
 			p->value_slot[out] = new_slot(p, s->y->bytes, i, last);
 		}
@@ -392,6 +425,7 @@ static enum wasd_status make(const struct wasd_graph *g, const struct backend *b
 		p->value[i].source = p->grad[i].source = g->nodes[i].n_in ? &p->value[g->nodes[i].inputs[0]] : NULL;
 		p->value[i].reader = p->grad[i].reader = reader_kind(g, i);
 		p->value[i].convolved = p->grad[i].convolved = read_by_conv(g, i);
+		p->value[i].quant = o->quant ? &o->quant->tensor[i] : NULL;
 		be->layout(&p->value[i], o->batch, o->precision);
 		be->layout(&p->grad[i], o->batch, o->precision);
 	}

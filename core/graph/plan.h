@@ -43,6 +43,10 @@ enum wasd_status plan_create(const struct wasd_graph *g, const struct backend *b
 /* Points tensors and steps into the block. Call again after an arena's block has moved. */
 void plan_bind(struct plan *p);
 void plan_done(struct plan *p);
+/* The chains that a plan for serving computes in one step each: an add and an activation behind a layer. Per node: the
+ * last node of the chain that it heads (itself: it is alone), the other operand of the chain's add (-1: none), whether
+ * it is in a chain without heading it, or not needed at all. False: no memory. */
+bool plan_chains(const struct wasd_graph *g, wasd_node *tail, wasd_node *residual, bool *inner);
 /* The sizes of such a plan, without its block: the tensors of a pass, and scratch space. */
 enum wasd_status plan_price(const struct wasd_graph *g, const struct backend *b, const struct wasd_exec_opts *o,
                             int threads, size_t *tensors, size_t *scratch, struct wasd_err *err);

@@ -12,6 +12,7 @@
  * replace the network first (modes/slim.c: without its dead channels). */
 #include "infer/bundle.h"
 #include "graph/graph.h"
+#include "quant/quant.h"
 #include "train/checkpoint.h"
 #include "train/mode_file.h"
 #include "wasd/pixel.h"
@@ -33,6 +34,7 @@ struct wasd_bundle {
 	struct wasd_pixels pixels;
 	struct wasd_graph *graph;
 	struct wasd_model *model;
+	struct wasd_quant *quant; /* NULL: float */
 	uint64_t macs;
 };
 
@@ -374,6 +376,7 @@ void wasd_bundle_unref(struct wasd_bundle *b)
 {
 	if (!b || atomic_fetch_sub(&b->refs, 1) > 1)
 		return;
+	quant_destroy(b->quant);
 	wasd_model_destroy(b->model);
 	wasd_graph_destroy(b->graph);
 	cJSON_Delete(b->class_names);
@@ -412,11 +415,28 @@ uint64_t wasd_bundle_macs(const struct wasd_bundle *b)
 }
 size_t wasd_bundle_bytes(const struct wasd_bundle *b)
 {
-	return wasd_graph_param_count(b->graph) * sizeof(real) + wasd_model_packed_bytes(b->model);
+	return wasd_graph_param_count(b->graph) * sizeof(real) + wasd_model_packed_bytes(b->model) +
+	       (b->quant ? quant_bytes(b->graph, b->quant) : 0);
 }
 struct wasd_model *bundle_model(struct wasd_bundle *b)
 {
 	return b->model;
+}
+
+enum wasd_status bundle_quantise(struct wasd_bundle *b, const struct wasd_quant *q, struct wasd_err *err)
+{
+	struct wasd_quant *own = NULL;
+	enum wasd_status s = quant_check(b->graph, q, err);
+	if (s || (s = quant_copy(b->graph, q, &own, err)))
+		return s;
+	quant_destroy(b->quant);
+	b->quant = own;
+	return WASD_OK;
+}
+
+const struct wasd_quant *bundle_quant(const struct wasd_bundle *b)
+{
+	return b->quant;
 }
 
 const char *wasd_bundle_class(const struct wasd_bundle *b, int i)

@@ -75,6 +75,7 @@ static enum wasd_status plan_for(struct wasd_predictor *p, int n, struct wasd_ex
 		                           .constant_weights = true,
 		                           .arena = p->opts.arena,
 		                           .precision = p->opts.precision,
+		                           .quant = bundle_quant(p->bundle),
 		                           .backend = p->opts.backend};
 		enum wasd_status s = wasd_exec_create(bundle_model(p->bundle), &o, &p->exec[i], err);
 		if (s)

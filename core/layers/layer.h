@@ -13,6 +13,7 @@
 
 #include "layers/packs.h"
 #include "wasd/graph.h"
+#include "wasd/quant.h"
 #include "wasd/weights.h"
 
 /* Tells the compiler that iterations of the loop are independent, although pointers may be equal (in-place
@@ -37,7 +38,8 @@ struct tensor {
 	const struct tensor *source; /* the first value that its node reads, laid out earlier; NULL for the input */
 	const struct layer *reader;  /* the layer of the nodes that read it if they are all of one kind, else NULL */
 	bool convolved;              /* a convolution is among the nodes that read it */
-	const void *layout;          /* the backend's own layout description; NULL in plane layouts */
+	const struct wasd_quant_tensor *quant; /* in a plan of an int8 network, else NULL */
+	const void *layout;                    /* the backend's own layout description; NULL in plane layouts */
 };
 
 static inline real *tensor_plane(const struct tensor *t, int n, int c)
@@ -110,7 +112,8 @@ struct step {
 	bool strict;      /* use only plain sums of products */
 	bool unmeasured;  /* plan() measures nothing (struct wasd_exec_opts) */
 	bool varies;      /* a recipe may form the weights, so kernel sizes other than the node's will occur */
-	size_t saved_bytes, scratch_bytes; /* set by plan() */
+	size_t saved_bytes, scratch_bytes;   /* set by plan() */
+	const struct wasd_quant_conv *quant; /* as tensor.quant */
 	struct packs
 		*packs; /* constant weights: the cache of their packed forms; NULL: weights may change from pass to pass */
 	void *plan; /* private to the kernel; made by plan(), freed by unplan() */
@@ -137,6 +140,7 @@ struct layer_kernel {
 	void (*backward)(struct step *s, const struct run *r); /* NULL: passes no gradient */
 	void (*unplan)(struct step *s);                        /* NULL: nothing to free */
 	bool boxes;                                            /* supports passes with step.box */
+	bool onto_residual; /* outside training: computes y over the residual if they have one memory */
 	/* Appends to the JSON array `to` how the step is computed: one object per variant and pass. NULL: there is only one
 	 * way. */
 	void (*explain)(const struct step *s, struct cJSON *to);

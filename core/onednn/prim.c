@@ -1,10 +1,10 @@
-/* onednn/prim.c - wraps the C API of oneDNN 2.6, which no other file uses. */
+/* onednn/prim.c - wraps the C API of oneDNN 2.6, which only prim8.c uses besides. */
 #include "onednn/prim.h"
 
+#include "onednn/prim_cpu.h"
 #include "onednn/tune.h"
 
 #include <cpuid.h>
-#include <oneapi/dnnl/dnnl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,6 +67,11 @@ static const char *machine_name(int threads, char text[128])
 	snprintf(text, 128, "%.48s, %d threads, oneDNN %d.%d.%d, instructions %x", (char *)brand, threads, v->major,
 	         v->minor, v->patch, (unsigned)dnnl_get_effective_cpu_isa());
 	return text;
+}
+
+dnnl_engine_t prim_engine(void)
+{
+	return cpu.engine;
 }
 
 enum wasd_status prim_offers(bool bf16, struct wasd_err *err)
@@ -142,8 +147,7 @@ static dnnl_primitive_attr_t attributes(const struct prim_conv *c)
 	return NULL;
 }
 
-/* Right or bottom padding that gives the output size; never negative, since windows beginning outside do not count. */
-static int pad_end(int in, int out, int k, int stride, int begin)
+int prim_pad_end(int in, int out, int k, int stride, int begin)
 {
 	int p = (out - 1) * stride + k - in - begin;
 	return p > 0 ? p : 0;
@@ -185,8 +189,8 @@ static dnnl_primitive_desc_t describe(enum prim_pass pass, enum prim_alg alg, co
 	dnnl_convolution_desc_t d;
 	dnnl_primitive_desc_t fwd = NULL, pd = NULL;
 	dnnl_dims_t stride = {c->stride, c->stride}, pl = {c->pad_top, c->pad_left};
-	dnnl_dims_t pr = {pad_end(c->h, c->oh, c->kh, c->stride, c->pad_top),
-	                  pad_end(c->w, c->ow, c->kw, c->stride, c->pad_left)};
+	dnnl_dims_t pr = {prim_pad_end(c->h, c->oh, c->kh, c->stride, c->pad_top),
+	                  prim_pad_end(c->w, c->ow, c->kw, c->stride, c->pad_left)};
 	dnnl_alg_kind_t kind = alg == PRIM_WINOGRAD ? dnnl_convolution_winograd : dnnl_convolution_direct;
 	dnnl_data_type_t wt = c->y_bf16 && pass != PRIM_WEIGHTS ? dnnl_bf16 : dnnl_f32;
 	dnnl_dims_t bd = {c->out};
@@ -254,7 +258,7 @@ static bool make_reorder(struct prim *p, const dnnl_memory_desc_t *from, const d
 }
 
 /* FNV-1a */
-static uint64_t hash_bytes(const void *p, size_t n)
+uint64_t prim_hash(const void *p, size_t n)
 {
 	uint64_t h = 0xcbf29ce484222325u;
 	for (size_t i = 0; i < n; i++)
@@ -262,14 +266,12 @@ static uint64_t hash_bytes(const void *p, size_t n)
 	return h;
 }
 
-static bool memory(dnnl_memory_t *m, const dnnl_memory_desc_t *md)
+bool prim_memory(dnnl_memory_t *m, const dnnl_memory_desc_t *md)
 {
 	return dnnl_memory_create(m, md, cpu.engine, DNNL_MEMORY_NONE) == dnnl_success;
 }
 
-/* Checks for spare memory before calling oneDNN: its code generator terminates the process if it cannot allocate a
- * fraction of a MiB for a primitive's code, e.g. under a job's memory limit. */
-static bool memory_left(void)
+bool prim_memory_left(void)
 {
 	enum { ROOM = 8 << 20 };
 	void *p = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -281,7 +283,7 @@ static bool memory_left(void)
 
 struct prim *prim_create(enum prim_pass pass, enum prim_alg alg, const struct prim_conv *c)
 {
-	dnnl_primitive_desc_t pd = memory_left() ? describe(pass, alg, c) : NULL;
+	dnnl_primitive_desc_t pd = prim_memory_left() ? describe(pass, alg, c) : NULL;
 	const char *info = "";
 	if (!pd)
 		return NULL;
@@ -302,13 +304,14 @@ struct prim *prim_create(enum prim_pass pass, enum prim_alg alg, const struct pr
 	p->own_bytes = dnnl_memory_desc_get_size(own);
 	p->x_bytes = dnnl_memory_desc_get_size(x);
 	p->y_bytes = dnnl_memory_desc_get_size(y);
-	p->form = hash_bytes(own, sizeof *own);
+	p->form = prim_hash(own, sizeof *own);
 	p->scratch_bytes = dnnl_memory_desc_get_size(scratch);
 	if (!weights_md(&plain, c, dnnl_f32, false) || dnnl_memory_desc_init_by_tag(&b, 1, bd, dnnl_f32, dnnl_a) ||
 	    dnnl_primitive_create(&p->run, pd))
 		goto fail;
-	if (!memory(&p->x, x) || !memory(&p->y, y) || !memory(&p->own, own) || !memory(&p->scratch, scratch) ||
-	    !memory(&p->plain, &plain) || (c->bias && !memory(&p->bias, &b)))
+	if (!prim_memory(&p->x, x) || !prim_memory(&p->y, y) || !prim_memory(&p->own, own) ||
+	    !prim_memory(&p->scratch, scratch) || !prim_memory(&p->plain, &plain) ||
+	    (c->bias && !prim_memory(&p->bias, &b)))
 		goto fail;
 	if (!make_reorder(p, pass == PRIM_WEIGHTS ? own : &plain, pass == PRIM_WEIGHTS ? &plain : own,
 	                  pass == PRIM_WEIGHTS))
@@ -363,7 +366,7 @@ const char *prim_info(const struct prim *p)
 
 /* ---- running ---- */
 
-static bool execute(dnnl_primitive_t p, int n, const dnnl_exec_arg_t *args)
+bool prim_execute(dnnl_primitive_t p, int n, const dnnl_exec_arg_t *args)
 {
 	return dnnl_primitive_execute(p, cpu.stream, n, args) == dnnl_success &&
 	       dnnl_stream_wait(cpu.stream) == dnnl_success;
@@ -374,7 +377,7 @@ static bool reorder(struct prim *p, dnnl_memory_t from, const void *src, dnnl_me
 	dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}, {DNNL_ARG_SCRATCHPAD, p->turn}};
 	return dnnl_memory_set_data_handle(from, (void *)(uintptr_t)src) == dnnl_success &&
 	       dnnl_memory_set_data_handle(to, dst) == dnnl_success &&
-	       dnnl_memory_set_data_handle(p->turn, scratch) == dnnl_success && execute(p->reorder, 3, args);
+	       dnnl_memory_set_data_handle(p->turn, scratch) == dnnl_success && prim_execute(p->reorder, 3, args);
 }
 
 bool prim_weights_in(struct prim *p, const float *oihw, void *own, void *scratch)
@@ -405,5 +408,5 @@ bool prim_run(struct prim *p, void *x, const void *own, float *bias, void *y, vo
 		good = dnnl_memory_set_data_handle(p->bias, bias) == dnnl_success;
 		args[n++] = (dnnl_exec_arg_t){name_b[p->pass], p->bias};
 	}
-	return good && execute(p->run, n, args);
+	return good && prim_execute(p->run, n, args);
 }

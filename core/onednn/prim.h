@@ -1,5 +1,5 @@
-/* onednn/prim.h - one oneDNN convolution primitive with the reorders of its weights. Only prim.c depends on the version
- * of oneDNN's C API (2.6).
+/* onednn/prim.h - one oneDNN convolution primitive with the reorders of its weights. Only prim.c and prim8.c depend on
+ * the version of oneDNN's C API (2.6).
  *
  * A primitive runs on any buffers of its shapes, and only one thread at a time may use it. oneDNN divides the work over
  * OpenMP threads. */

@@ -14,9 +14,7 @@ enum {
 
 /* ---- geometry ---- */
 
-/* Makes the kernel acceptable for oneDNN: at least one tap, zeros instead of negative padding, windows that reach the
- * end of the image. */
-static void widen(int *k, int *begin, int in, int out, int stride)
+void grid_widen(int *k, int *begin, int in, int out, int stride)
 {
 	if (*k < 1)
 		*k = 1;
@@ -45,8 +43,8 @@ struct grid grid_of(const struct node *nd)
 		complete(&g.kh, &g.pad_top, nd->in.h, nd->shape.h);
 		complete(&g.kw, &g.pad_left, nd->in.w, nd->shape.w);
 	}
-	widen(&g.kh, &g.pad_top, nd->in.h, nd->shape.h, nd->stride);
-	widen(&g.kw, &g.pad_left, nd->in.w, nd->shape.w, nd->stride);
+	grid_widen(&g.kh, &g.pad_top, nd->in.h, nd->shape.h, nd->stride);
+	grid_widen(&g.kw, &g.pad_left, nd->in.w, nd->shape.w, nd->stride);
 	return g;
 }
 

@@ -38,6 +38,9 @@ struct variant {
 };
 
 struct grid grid_of(const struct node *nd);
+/* Makes the kernel acceptable for oneDNN on one axis: at least one tap, zeros instead of negative padding, windows that
+ * reach the end of the image. */
+void grid_widen(int *k, int *begin, int in, int out, int stride);
 /* Input channels of a filter as passed to oneDNN: fewer than 16 channels in a block count as 16, padded with zeros,
  * because oneDNN has only plain loops otherwise. Such kernels are embedded. */
 int filter_channels(const struct step *s);

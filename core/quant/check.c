@@ -26,6 +26,12 @@ static enum wasd_status check_tensor(const struct node *n, const struct wasd_qua
 	           wrong(n, "the scale of its values is not above 0", err);
 }
 
+/* oneDNN 2.6 adds a map wrongly to groups whose filters do not fill its vectors. */
+static bool coarse_groups_ok(const struct node *n)
+{
+	return n->groups == 1 || (n->groups < n->in.c && n->out / n->groups % 16 == 0);
+}
+
 static enum wasd_status check_conv(const struct node *n, const struct wasd_quant *q, const struct wasd_quant_conv *c,
                                    struct wasd_err *err)
 {
@@ -41,6 +47,8 @@ static enum wasd_status check_conv(const struct node *n, const struct wasd_quant
 		return wrong(n, "8-bit weights need an input of 8 bits", err);
 	if (!c->coarse)
 		return WASD_OK;
+	if (!linear && !coarse_groups_ok(n))
+		return wrong(n, "coarse weights of groups need a multiple of 16 filters in each", err);
 	if (linear || n->kh % 2 == 0 || n->kw % 2 == 0 || n->pad_top != n->kh / 2 || n->pad_left != n->kw / 2)
 		return wrong(n, "coarse weights need a kernel with a tap in the middle", err);
 	return c->coarse_scale && scales_ok(c->coarse_scale, n->shape.c) ?

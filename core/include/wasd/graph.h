@@ -16,6 +16,7 @@ struct wasd_graph;
 struct wasd_model;
 struct wasd_exec;
 struct wasd_recipe;    /* wasd/weights.h */
+struct wasd_quant;     /* wasd/quant.h */
 typedef int wasd_node; /* index of a node; -1 after a failed call (the graph keeps the first error) */
 
 /* ---- building (kann style: each call adds one node and returns it) --------------------- */
@@ -177,11 +178,16 @@ struct wasd_exec_opts {
 	struct wasd_arena *arena; /* memory of the passes; not for training, where backward reads what forward left. NULL:
 	                             the exec allocates its own */
 	enum wasd_precision precision;
+	const struct wasd_quant
+		*quant;          /* an int8 network (wasd/quant.h): sound for the graph, borrowed for the lifetime
+	                        of the exec. Serving only, and precision and backend do not matter. NULL: float */
 	const char *backend; /* row of backend/table.c; NULL = the first that supports the precision on this processor */
 	bool unmeasured;     /* measure no algorithms: take those known to be fastest, else the usual ones. For estimates */
 	void (*planned)(void *ctx, int done, int of);
 	void *ctx; /* for planned, which may be NULL; create calls it before each step whose algorithms it measures */
 };
+/* Whether this build and this processor run int8 networks. WASD_EUNSUPPORTED, with the reason, if not. */
+enum wasd_status wasd_int8_offers(struct wasd_err *err);
 /* WASD_EUNSUPPORTED, with the reason, if the backend (NULL: every backend) does not support the precision here. */
 enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out,
                                   struct wasd_err *err);

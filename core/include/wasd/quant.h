@@ -31,9 +31,10 @@ struct wasd_quant_tensor {
  */
 struct wasd_quant_conv {
 	bool on;
-	const int8_t *w;           /* (O,I/groups,kh,kw), linear: (O,I) */
-	const float *scale;        /* sw: (O), above 0 */
-	const int8_t *coarse;      /* (O,I/groups), a 1x1 kernel at the tap (kh/2, kw/2); NULL: none */
+	const int8_t *w;      /* (O,I/groups,kh,kw), linear: (O,I) */
+	const float *scale;   /* sw: (O), above 0 */
+	const int8_t *coarse; /* (O,I/groups), a 1x1 kernel at the tap (kh/2, kw/2); NULL: none, as in depthwise layers.
+	                         Of groups only where each has a multiple of 16 filters */
 	const float *coarse_scale; /* sc: (O), above 0 */
 };
 
