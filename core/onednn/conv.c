@@ -347,19 +347,18 @@ static void conv_explain(const struct step *s, cJSON *to)
 		variant_explain(s, &cp->v[i], to);
 }
 
-static const struct layer_kernel library = {.boxes = true,
-                                            .explain = conv_explain,
-                                            .plan = conv_plan,
-                                            .forward = conv_forward,
-                                            .backward = conv_backward,
-                                            .unplan = conv_unplan};
+#define LIBRARY \
+	.explain = conv_explain, .plan = conv_plan, .forward = conv_forward, .backward = conv_backward, \
+	.unplan = conv_unplan
+static const struct layer_kernel library = {.boxes = true, LIBRARY};
+static const struct layer_kernel of_planes = {LIBRARY}; /* sums over windows (box.c) are made of blocks */
 
 /* A depthwise step may run entirely on our own kernels. From here on, the step's kernel says what runs it. */
 static void conv_choose(struct step *s, int batch, bool training, int threads)
 {
 	struct tune_result measured;
 	bool ours = depthwise_takes(s) && depthwise_wins(s, batch, training, threads, &library, &measured);
-	s->kernel = ours ? &onednn_depthwise : &library;
+	s->kernel = ours ? &onednn_depthwise : blocked_of(s->x[0])->plain ? &of_planes : &library;
 	s->kernel->plan(s, batch, training, threads);
 	if (ours)
 		depthwise_measured(s, &measured);
