@@ -5,7 +5,7 @@
 #include "wasd/model.h"
 
 extern const struct wasd_arch arch_lenet, arch_vgg16, arch_resnet18, arch_resnet34, arch_googlenet, arch_mobilenetv2,
-	arch_efficientnet_lite0;
+	arch_efficientnet_lite0, arch_repvgg;
 
 /* models/own.c: {"layers": [...]} */
 enum wasd_status own_build(const cJSON *model, struct wasd_shape in, int classes, struct wasd_graph **out,

@@ -10,7 +10,7 @@
 
 static const struct wasd_arch *const table[] = {
 	&arch_lenet,     &arch_vgg16,       &arch_resnet18,           &arch_resnet34,
-	&arch_googlenet, &arch_mobilenetv2, &arch_efficientnet_lite0,
+	&arch_googlenet, &arch_mobilenetv2, &arch_efficientnet_lite0, &arch_repvgg,
 };
 #define ROWS ((int)(sizeof table / sizeof *table))
 

@@ -40,6 +40,12 @@ static const struct published {
 	{"googlenet", NULL, 100, 5971388, 18, 1447.3, 67.5, 20.9, 35.2, 18.2, 4.5, 23.8, (.221 + .056) / 2},
 	{"mobilenetv2", NULL, 100, 2369414, 17, 44.1, 4.7, 1.6, 2.6, 1.3, 0.3, 1.6, .576},
 	{"efficientnet_lite0", NULL, 100, 3499140, 16, 8.0, 8.8503, 2.2, 3.8, 2.3, 0.4, 3.2, (7 * .576 + 9 * .250) / 16},
+	/* our own sums over its layers, whose shapes are from memory; no multiply-adds were published for small images */
+	{"repvgg", NULL, 1000, 9109064, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+	{"repvgg", "{\"width\":100}", 1000, 14092392, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+	{"repvgg", "{\"blocks\":28,\"width\":100}", 1000, 15818088, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+	{"repvgg", "{\"blocks\":28,\"width\":200}", 1000, 57415016, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+	{"repvgg", "{\"width\":25}", 10, 768042, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 };
 enum { ROWS = sizeof published / sizeof *published };
 
@@ -308,6 +314,9 @@ static void refusals(void)
 		{"mobilenetv2", {4, 32, 32}, 10, NULL, "/dataset"},
 		{"efficientnet_lite0", {3, 15, 15}, 10, NULL, "/dataset"},
 		{"efficientnet_lite0", {3, 32, 32}, 10, "{\"width\":1}", "/model/width"},
+		{"repvgg", {3, 15, 32}, 10, NULL, "/dataset"},
+		{"repvgg", {3, 32, 32}, 10, "{\"width\":50}", "/model/width"},
+		{"repvgg", {3, 32, 32}, 10, "{\"blocks\":23}", "/model/blocks"},
 	};
 	for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
 		struct wasd_graph *g = NULL;
@@ -510,6 +519,12 @@ static void learns_mobilenet(void)
 	run("mobilenetv2", NULL, (struct wasd_shape){3, 21, 16}, 12, 0.05);
 }
 
+static void learns_repvgg(void)
+{
+	run("repvgg", "{\"width\":25}", (struct wasd_shape){1, 16, 16}, 12, 0.05);
+	run("repvgg", "{\"width\":25}", (struct wasd_shape){3, 19, 24}, 12, 0.05);
+}
+
 static void learns_efficientnet(void)
 {
 	run("efficientnet_lite0", NULL, (struct wasd_shape){1, 16, 16}, 12, 0.05);
@@ -626,6 +641,7 @@ int main(void)
 	TEST_RUN(learns_googlenet);
 	TEST_RUN(learns_mobilenet);
 	TEST_RUN(learns_efficientnet);
+	TEST_RUN(learns_repvgg);
 	TEST_RUN(efficientnet_rates);
 	TEST_RUN(one_image);
 	TEST_RUN(capabilities);

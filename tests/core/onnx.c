@@ -33,6 +33,9 @@ static const struct {
 	{"mobilenetv2", "{\"model\":{\"arch\":\"mobilenetv2\"},\"train\":{\"epochs\":1,\"batch\":16}}", true, true},
 	{"efficientnet_lite0", "{\"model\":{\"arch\":\"efficientnet_lite0\"},\"train\":{\"epochs\":1,\"batch\":16}}", true,
      true},
+	{"repvgg",
+     "{\"model\":{\"arch\":\"repvgg\",\"width\":25},\"was\":{\"layers\":\"all\",\"transforms\":[{\"type\":\"translate\",\"x\":0.3,\"y\":0.3}]},\"train\":{\"epochs\":1,\"batch\":16}}",
+     true, true},
 	{"own",
      "{\"model\":{\"name\":\"own\",\"layers\":[{\"type\":\"conv\",\"out\":8,\"bias\":false,\"augment\":true},{\"type\":\"batchnorm\"},{\"type\":\"relu\",\"name\":\"a\"},"
      "{\"type\":\"conv\",\"depthwise\":true,\"kernel\":5},{\"type\":\"add\",\"from\":[\"conv3\",\"a\"]},{\"type\":\"maxpool\",\"kernel\":2},{\"type\":\"flatten\"},"
