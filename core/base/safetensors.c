@@ -9,8 +9,9 @@ static const struct {
 	const char *name;
 	size_t size;
 } dtypes[WASD_DTYPES] = {
-	[WASD_F32] = {"F32", 4}, [WASD_F64] = {"F64", 8}, [WASD_I64] = {"I64", 8},   [WASD_I32] = {"I32", 4},
-	[WASD_U64] = {"U64", 8}, [WASD_U8] = {"U8", 1},   [WASD_BF16] = {"BF16", 2}, [WASD_F16] = {"F16", 2},
+	[WASD_F32] = {"F32", 4},   [WASD_F64] = {"F64", 8}, [WASD_I64] = {"I64", 8},
+	[WASD_I32] = {"I32", 4},   [WASD_U64] = {"U64", 8}, [WASD_U8] = {"U8", 1},
+	[WASD_BF16] = {"BF16", 2}, [WASD_F16] = {"F16", 2}, [WASD_I8] = {"I8", 1},
 };
 #define MAX_DIMS 8
 #define MAX_TENSORS 100000

@@ -10,7 +10,18 @@
 #include "wasd/base.h"
 #include "wasd/json.h"
 
-enum wasd_dtype { WASD_F32, WASD_F64, WASD_I64, WASD_I32, WASD_U64, WASD_U8, WASD_BF16, WASD_F16, WASD_DTYPES };
+enum wasd_dtype {
+	WASD_F32,
+	WASD_F64,
+	WASD_I64,
+	WASD_I32,
+	WASD_U64,
+	WASD_U8,
+	WASD_BF16,
+	WASD_F16,
+	WASD_I8,
+	WASD_DTYPES
+};
 size_t wasd_dtype_size(enum wasd_dtype t);
 const char *wasd_dtype_name(enum wasd_dtype t); /* "F32" */
 /* "64x3x3x3"; truncated to the room in out. */

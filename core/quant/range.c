@@ -1,0 +1,59 @@
+/* quant/range.c - see range.h. */
+#include "quant/range.h"
+
+#include <math.h>
+#include <string.h>
+
+double quant_divergence(const double *p, const double *q, int n, bool clip)
+{
+	double sum_p = 0, sum_q = 0, v = 0;
+	for (int i = 0; i < n; i++) {
+		sum_p += p[i];
+		sum_q += q[i];
+	}
+	double share = log(clip ? sum_p / sum_q : sum_q / sum_p);
+	for (int i = 0; i < n; i++)
+		if (p[i] > 0 && q[i] > 0)
+			v += p[i] / sum_p * (log(p[i] / q[i]) + share);
+	return v;
+}
+
+/* The values of the first `bins` parts, rounded to levels: the mass of each level, spread over its parts that have
+ * values. */
+static void rounded(const uint64_t *hist, int bins, int levels, double *q)
+{
+	memset(q, 0, (size_t)bins * sizeof *q);
+	for (int from = 0, to; from < bins; from = to) {
+		int level = (int)((int64_t)from * levels / bins), filled = 0;
+		double mass = 0;
+		for (to = from; to < bins && (int64_t)to * levels / bins == level; to++) {
+			mass += (double)hist[to];
+			filled += hist[to] > 0;
+		}
+		for (int j = from; j < to; j++)
+			q[j] = hist[j] ? mass / filled : 0;
+	}
+}
+
+int quant_threshold(const uint64_t hist[QUANT_BINS], int levels, bool clip)
+{
+	double p[QUANT_BINS], q[QUANT_BINS], least = INFINITY, tail = 0;
+	int best = QUANT_BINS;
+	for (int j = levels; j < QUANT_BINS; j++)
+		tail += (double)hist[j];
+	for (int j = 0; j < levels; j++)
+		p[j] = (double)hist[j];
+	for (int bins = levels; bins <= QUANT_BINS; bins++) {
+		p[bins - 1] = (double)hist[bins - 1] + tail;
+		rounded(hist, bins, levels, q);
+		double v = quant_divergence(p, q, bins, clip);
+		if (v < least) {
+			least = v;
+			best = bins;
+		}
+		p[bins - 1] = (double)hist[bins - 1];
+		if (bins < QUANT_BINS)
+			tail -= (double)hist[bins];
+	}
+	return best;
+}
