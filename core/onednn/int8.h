@@ -75,21 +75,16 @@ INT8_INLINE __m512 int8_act(enum act act, __m512 v, float six)
 /* y of the step = act(scale * q) of x over n elements, which are at the same places in both. */
 void int8_bring(const void *x, const struct tensor *xt, void *y, const struct tensor *yt, enum act act, size_t n);
 
-/* A convolution whose input has one channel per group and filter (int8_depthwise.c): integers in 32 bits. */
-struct int8_depthwise {
-	const struct step *s;
-	int groups, blocks; /* rows of the kernel in fours; channels in blocks of 64 */
-	const int8_t *w;    /* packed */
-	const float *bias, *scale;
-	float six;
-};
+/* Convolutions with one input channel per filter, by integers of 32 bits (int8_depthwise.c). Weights are packed once
+ * for all plans, filters (bias, scale) once for a step. */
 bool int8_depthwise_takes(const struct step *s);
 size_t int8_depthwise_weight_bytes(const struct step *s);
+size_t int8_depthwise_filters_bytes(const struct step *s);
 size_t int8_depthwise_scratch_bytes(const struct step *s, int threads);
 void int8_depthwise_weights_in(const struct step *s, void *to);
-/* scale: (O), bias: (O) in units of acc, as for prim8.h. */
-void int8_depthwise_run(const struct step *s, const struct run *r, const void *w, const float *bias, const float *scale,
-                        float six);
+/* w: packed weights; scale: (O), bias: (O) in units of acc, as for prim8.h. */
+void int8_depthwise_filters(const struct step *s, const void *w, const float *bias, const float *scale, void *to);
+void int8_depthwise_run(const struct step *s, const struct run *r, const void *w, const void *filters, float six);
 
 extern const struct layer_kernel int8_conv, int8_float_conv, int8_relu, int8_add, int8_concat, int8_maxpool,
 	int8_avgpool, int8_globalpool, int8_boxsum, int8_flatten;

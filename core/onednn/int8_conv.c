@@ -19,8 +19,10 @@ struct passes {
 
 struct plan8 {
 	struct passes *v; /* one for each number of images that occurred */
-	int count, cap, threads;
-	bool depthwise, bound;              /* bound: bias is filled */
+	int count, cap;
+	bool bound;                         /* bias is filled */
+	void *filters;                      /* of our depthwise kernel; NULL: oneDNN computes the layer */
+	const void *own;                    /* its packed weights; NULL before the first pass */
 	struct prim8_conv shape;            /* of main, for any n */
 	float *scale, *bias, *coarse_scale; /* one block: 3 x O */
 	size_t coarse_bytes, scratch_bytes; /* planned: the output of the coarse convolution, workspace */
@@ -162,6 +164,7 @@ static void conv_unplan(struct step *s)
 	}
 	if (p) {
 		tensor_free(p->late);
+		tensor_free(p->filters);
 		wasd_free(p->v);
 		wasd_free(p->scale);
 	}
@@ -177,12 +180,12 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 		s->status = WASD_ENOMEM;
 		return;
 	}
-	p->threads = threads;
 	p->shape = shape_of(s);
 	fill_factors(s, p);
-	p->depthwise = int8_depthwise_takes(s);
-	if (p->depthwise) {
+	if (int8_depthwise_takes(s)) {
 		s->scratch_bytes = int8_depthwise_scratch_bytes(s, threads);
+		if (!(p->filters = tensor_alloc(int8_depthwise_filters_bytes(s))))
+			s->status = WASD_ENOMEM;
 		return;
 	}
 	const struct passes *v = passes_of(s, batch);
@@ -238,6 +241,16 @@ static bool fill_depthwise(void *ctx, void *to)
 {
 	int8_depthwise_weights_in(ctx, to);
 	return true;
+}
+
+static bool pack_depthwise(struct step *s, struct plan8 *p)
+{
+	if (p->own)
+		return true;
+	p->own = packs_get(s->packs, s->quant->w, 0, int8_depthwise_weight_bytes(s), fill_depthwise, s);
+	if (p->own)
+		int8_depthwise_filters(s, p->own, bias_of(s, p), p->scale, p->filters);
+	return p->own != NULL;
 }
 
 /* ---- the pass ---- */
@@ -298,10 +311,9 @@ static bool run_passes(struct step *s, const struct run *r, struct passes *v)
 static void conv_forward(struct step *s, const struct run *r)
 {
 	struct plan8 *p = s->plan;
-	if (p->depthwise) {
-		const void *w = packs_get(s->packs, s->quant->w, 0, int8_depthwise_weight_bytes(s), fill_depthwise, s);
-		if (w)
-			int8_depthwise_run(s, r, w, bias_of(s, p), p->scale, p->shape.six);
+	if (p->filters) {
+		if (pack_depthwise(s, p))
+			int8_depthwise_run(s, r, p->own, p->filters, p->shape.six);
 		else
 			s->status = WASD_ENOMEM;
 		return;
@@ -331,7 +343,7 @@ static void describe(const struct step *s, const char *algorithm, const char *im
 static void conv_explain(const struct step *s, cJSON *to)
 {
 	const struct plan8 *p = s->plan;
-	if (p->depthwise)
+	if (p->filters)
 		describe(s, "int8 depthwise", "wasd", 0, to);
 	for (int i = 0; i < p->count; i++) {
 		describe(s, "int8", prim8_info(p->v[i].main), p->v[i].n, to);

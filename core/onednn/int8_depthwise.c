@@ -22,12 +22,11 @@ struct filters { /* of one block of channels; float members in the order of the 
 struct job {
 	const struct step *s;
 	const int8_t *w; /* (blocks, kw, groups, 4, 64) */
-	struct filters *f;
+	const struct filters *f;
 	char *columns;
 	size_t columns_bytes; /* per thread */
 	float six;
 	int blocks, groups;
-	const float *bias, *scale;
 };
 
 bool int8_depthwise_takes(const struct step *s)
@@ -71,7 +70,12 @@ size_t int8_depthwise_weight_bytes(const struct step *s)
 
 size_t int8_depthwise_scratch_bytes(const struct step *s, int threads)
 {
-	return (size_t)threads * columns_bytes(s) + (size_t)blocks_of(s) * sizeof(struct filters);
+	return (size_t)threads * columns_bytes(s);
+}
+
+size_t int8_depthwise_filters_bytes(const struct step *s)
+{
+	return (size_t)blocks_of(s) * sizeof(struct filters);
 }
 
 /* Where channel c of a block stands among the 64 sums: quarter c/16, vector c/4%4. */
@@ -95,15 +99,16 @@ void int8_depthwise_weights_in(const struct step *s, void *to)
 			}
 }
 
-static void fill_filters(const struct job *j, const int32_t *sums)
+void int8_depthwise_filters(const struct step *s, const void *w, const float *bias, const float *scale, void *to)
 {
-	bool s8 = int8_type(j->s->x[0]) == WASD_QUANT_S8;
-	for (int c = 0; c < j->blocks * BLOCK; c++) {
-		struct filters *f = &j->f[c / BLOCK];
+	const int32_t *sums = (const int32_t *)((const char *)w + filters_bytes(s));
+	bool s8 = int8_type(s->x[0]) == WASD_QUANT_S8;
+	for (int c = 0; c < blocks_of(s) * BLOCK; c++) {
+		struct filters *f = (struct filters *)to + c / BLOCK;
 		int at = place_of(c % BLOCK);
-		bool there = c < j->s->node->in.c;
-		f->bias[at] = there ? j->bias[c] : 0;
-		f->scale[at] = there ? j->scale[c] : 0;
+		bool there = c < s->node->in.c;
+		f->bias[at] = there ? bias[c] : 0;
+		f->scale[at] = there ? scale[c] : 0;
 		f->shift[at] = s8 ? -128 * sums[c / BLOCK * BLOCK + at] : 0;
 	}
 }
@@ -229,19 +234,15 @@ INT8_HOT static void rows(void *ctx, int begin, int end, int thread)
 	}
 }
 
-void int8_depthwise_run(const struct step *s, const struct run *r, const void *w, const float *bias, const float *scale,
-                        float six)
+void int8_depthwise_run(const struct step *s, const struct run *r, const void *w, const void *filters, float six)
 {
 	struct job j = {.s = s,
 	                .w = w,
-	                .f = r->scratch,
+	                .f = filters,
+	                .columns = r->scratch,
 	                .columns_bytes = columns_bytes(s),
 	                .six = six,
 	                .blocks = blocks_of(s),
-	                .groups = groups_of(s),
-	                .bias = bias,
-	                .scale = scale};
-	j.columns = (char *)r->scratch + (size_t)j.blocks * sizeof(struct filters);
-	fill_filters(&j, (const int32_t *)((const char *)w + filters_bytes(s)));
+	                .groups = groups_of(s)};
 	wasd_parallel(r->n * s->y->shape.h * j.blocks, rows, &j);
 }
