@@ -1,5 +1,5 @@
 /* wasd/merge.h - merging checkpoints: the channels of all but the first change places so that they resemble the
- * first's, the weights are mixed, and the BatchNorm statistics are measured anew (web/docs/merge.md).
+ * first's, the weights are mixed, and the BatchNorm statistics are measured anew.
  *
  * Mixed statistics would be wrong: activations of mixed weights vary less than the mean of their variances says, and
  * accuracy falls to chance. Alphas mix like weights. The state of optimizers and strategies is dropped. */
