@@ -15,3 +15,8 @@ void gemm(bool ta, bool tb, int m, int n, int k, const real *a, size_t lda, cons
 		(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, m, n, k, 1, a, (int)lda, b,
 	     (int)ldb, beta, c, (int)ldc);
 }
+
+void gemm_alone(void)
+{
+	openblas_set_num_threads(1);
+}

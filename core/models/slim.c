@@ -413,12 +413,16 @@ const int *wasd_slim_channels(const struct wasd_slim *s, wasd_node i, int *n)
 	return s->kept[i].at;
 }
 
+void models_suffix(const char *base, const char *suffix, char *out, size_t size)
+{
+	size_t n = strlen(base), end = strlen(suffix), room = size - 1 - end;
+	bool has = n > end && !strcmp(base + n - end, suffix);
+	snprintf(out, size, "%.*s%s", (int)(has || n < room ? n : room), base, has ? "" : suffix);
+}
+
 void wasd_slim_name(const char *base, char out[WASD_SLIM_NAME])
 {
-	static const char suffix[] = "-slim";
-	size_t n = strlen(base), room = WASD_SLIM_NAME - sizeof suffix, end = sizeof suffix - 1;
-	bool has = n > end && !strcmp(base + n - end, suffix);
-	snprintf(out, WASD_SLIM_NAME, "%.*s%s", (int)(has || n < room ? n : room), base, has ? "" : suffix);
+	models_suffix(base, "-slim", out, WASD_SLIM_NAME);
 }
 
 void wasd_slim_input(const struct wasd_graph *g, const uint8_t *const *alive, uint8_t *used)

@@ -93,7 +93,8 @@ static enum wasd_status create_chain(struct wasd_trainer *t, struct wasd_err *er
 	struct chain_spec spec = {.was = t->spec.was,
 	                          .weights = t->spec.weights,
 	                          .seed = t->spec.seed,
-	                          .epochs = t->spec.epochs};
+	                          .epochs = t->spec.epochs,
+	                          .smaller = t->network != NULL};
 	enum wasd_status s = wasd_network_was(t->spec.model, &spec.paper, err);
 	return s ? s : chain_create(t->graph, &spec, &t->weights, err);
 }

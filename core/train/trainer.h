@@ -187,14 +187,16 @@ struct trainer_net {
 };
 /* Puts another network, with its first weights and a strategy that has not acted yet, in the place of the trainer's.
  * The position stays. network: a spec's "model" for the same images and classes. *old: what it replaces, for
- * trainer_net_done. The trainer is unchanged after a failure. Only for runs whose strategy cuts: none draws. */
+ * trainer_net_done. The trainer is unchanged after a failure. Only for runs whose strategy cuts. A recipe that the
+ * trainer's modes have is that of the strategies that go. */
 enum wasd_status trainer_reshape(struct wasd_trainer *t, const cJSON *network, struct trainer_net *old,
                                  struct wasd_err *err);
 void trainer_net_done(struct trainer_net *n);
 /* The facts that come with every checkpoint. NULL: no memory. */
 cJSON *trainer_make_info(const struct wasd_trainer *t);
-/* surgery.c: the trainer goes on without the channels that are dead, with the same logits; and before the run, whether
- * that can be done to its network: WASD_EINVAL with a pointer, of a run whose strategy cuts. */
+/* surgery.c: the trainer goes on without the channels that are dead, or with two layers for each that is split, with
+ * the same logits; and before the run, whether that can be done to its network: WASD_EINVAL with a pointer, of a run
+ * whose strategy cuts. */
 enum wasd_status trainer_check_cut(const struct wasd_trainer *t, struct wasd_err *err);
 enum wasd_status trainer_cut(struct wasd_trainer *t, struct wasd_err *err);
 

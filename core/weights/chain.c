@@ -98,7 +98,7 @@ static enum wasd_status list_params(const struct weight_chain *c, struct part *p
 	int nodes = wasd_graph_nodes(c->graph);
 	char ptr[FIELDS_POINTER];
 	const char *layers = layers_of(p->by, setup->spec);
-	if (!forms_parameters(p->by))
+	if (!forms_parameters(p->by) || (setup->smaller && p->by->compose))
 		return WASD_OK;
 	p->param = wasd_calloc((size_t)nodes, sizeof *p->param);
 	p->first = wasd_calloc((size_t)nodes, sizeof *p->first);
@@ -177,7 +177,8 @@ static enum wasd_status add(struct weight_chain *c, const struct weight_strategy
 	                             .option = option,
 	                             .paper = spec->paper,
 	                             .seed = spec->seed,
-	                             .epochs = spec->epochs};
+	                             .epochs = spec->epochs,
+	                             .smaller = spec->smaller};
 	enum wasd_status s = check_place(c, &p, at, err);
 	if (!s)
 		s = read_options(by, &setup, option, err);
@@ -240,12 +241,13 @@ static const char *cuts_at(const struct part *p)
 
 static enum wasd_status check_cuts(const struct weight_chain *c, struct wasd_err *err)
 {
-	for (int i = 0; i < c->n && c->n > 1; i++)
-		if (cuts_at(&c->part[i]))
-			return wasd_fail_at(
-				err, WASD_EINVAL, cuts_at(&c->part[i]),
-				"%s: %s makes the network smaller while it trains, so no other strategy may be in the list",
-				cuts_at(&c->part[i]), c->part[i].by->name);
+	for (int i = 0; i < c->n; i++)
+		for (int k = 0; k < c->n && cuts_at(&c->part[i]); k++)
+			if (k != i && !(c->part[i].by->split && c->part[k].by->draw))
+				return wasd_fail_at(
+					err, WASD_EINVAL, cuts_at(&c->part[i]),
+					"%s: %s makes another network while it trains, so no other strategy%s may be in the list",
+					cuts_at(&c->part[i]), c->part[i].by->name, c->part[i].by->split ? " but a draw" : "");
 	return WASD_OK;
 }
 
@@ -566,6 +568,29 @@ const char *chain_cuts_at(const struct weight_chain *c)
 	for (int i = 0; i < c->n && !at; i++)
 		at = cuts_at(&c->part[i]);
 	return at;
+}
+
+static const struct part *splitting(const struct weight_chain *c)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->split && cuts_at(&c->part[i]))
+			return &c->part[i];
+	return NULL;
+}
+
+bool chain_split(const struct weight_chain *c, int i, struct weight_split *out)
+{
+	const struct part *p = splitting(c);
+	return p && p->by->split(p->self, i, out);
+}
+
+const real *chain_split_values(const struct weight_chain *c, int learned, int block)
+{
+	const struct part *p = splitting(c);
+	struct weight_learned l;
+	if (block >= 0)
+		return wasd_optim_state(p->learner[learned].optim, block, NULL);
+	return learned_at(p, learned, &l) ? l.values : NULL;
 }
 
 struct weight_pace chain_pace(const struct weight_chain *c, const struct weight_run *now)

@@ -23,7 +23,8 @@ struct chain_spec {
 	const cJSON *was, *weights;
 	const char *paper;
 	uint64_t seed;
-	int epochs; /* 0: unknown */
+	int epochs;   /* 0: unknown */
+	bool smaller; /* the network is not the spec's, but what a strategy has made of it (cuts) */
 };
 /* Errors carry the pointer "/was/..." or "/weights/0/...". WASD_EINVAL if both are given. */
 enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spec *spec, struct weight_chain **out,
@@ -66,6 +67,11 @@ void chain_at_epoch(struct weight_chain *c, const struct weight_run *now);
 bool chain_cuts(const struct weight_chain *c, const struct weight_run *now);
 /* The JSON pointer of the member that asks for it; NULL: at no time of the run. */
 const char *chain_cuts_at(const struct weight_chain *c);
+/* Layer i of those that become two; false after the last. */
+bool chain_split(const struct weight_chain *c, int i, struct weight_split *out);
+/* Tensor `learned` of the strategy that splits: its values (block -1), or block `block` of the optimizer's state for
+ * them, in the tensor's shape. */
+const real *chain_split_values(const struct weight_chain *c, int learned, int block);
 struct weight_pace chain_pace(const struct weight_chain *c, const struct weight_run *now);
 
 /* ---- the draw */

@@ -58,6 +58,7 @@ struct weight_setup {
 	int epochs;        /* of the run; 0: unknown, there is no run */
 	const char *paper; /* JSON text of the settings of the network's authors (wasd_network_was) */
 	uint64_t seed;
+	bool smaller; /* as in struct weight_run: a strategy that composes has no parameters then */
 };
 
 /* A tensor of the strategy's own state: values or bits. A scalar has one value. */
@@ -98,7 +99,7 @@ struct weight_run {
 	real *master;
 	const struct weight_block *optim; /* the optimizer's state; ends at a NULL name */
 	real *stats;                      /* the statistics that training updates */
-	bool smaller;                     /* the network has lost its dead channels (cuts) */
+	bool smaller;                     /* the network has become another (cuts) */
 	void (*log)(void *ctx, const char *level, const char *text);
 	void *ctx;
 };
@@ -134,6 +135,13 @@ static inline size_t weight_learned_elements(const struct weight_learned *l)
 		n *= l->dims[d];
 	return n;
 }
+
+/* A composed layer of which the network is to become two (wasd/factor.h): NAME with `rank` outputs, whose weights are
+ * the learned tensor `first` (rank x ins), and NAME.mix with those of `second` (outs x rank). */
+struct weight_split {
+	const struct weight_param *param;
+	int rank, first, second; /* indices for `learned` */
+};
 
 /* ---- a draw -------------------------------------------------------------------------------------- */
 
@@ -204,12 +212,15 @@ struct weight_strategy {
 	void (*at_epoch)(void *self, const struct weight_run *r);
 	/* The place of the step that comes next. */
 	void (*pace)(const void *self, const struct weight_run *r, struct weight_pace *pace);
-	/* Asked before an epoch, after the event of its first step: is the network now to lose the channels that are dead
-	 * (wasd/alive.h)? The trainer then goes on with the smaller network and with a strategy created anew for it, whose
-	 * begin sees r->smaller, and which must have nothing left to do; its event is called for that step once more. So it
-	 * is in a run that resumes with the smaller network, whatever the step.
-	 * No other strategy may stand in the list of one that ever answers true (cuts_at). */
+	/* Asked before an epoch, after the event of its first step: is the network now to become another, without the
+	 * channels that are dead (wasd/alive.h), or, of a strategy that composes, with two layers for each of its `split`?
+	 * The trainer then goes on with that network and with a strategy created anew for it, whose begin sees r->smaller,
+	 * and which must have nothing left to do; its event is called for that step once more. So it is in a run that
+	 * resumes with the other network, whatever the step.
+	 * Only a draw may stand in the list of one that ever answers true and splits, no other strategy in that of one that
+	 * cuts channels (cuts_at). */
 	bool (*cuts)(const void *self, const struct weight_run *r);
+	bool (*split)(const void *self, int i, struct weight_split *out); /* layer i; false after the last */
 	const char *(*cuts_at)(const void *self); /* the JSON pointer of the member that asks for it; NULL: never cuts */
 	/* Called after the state has been loaded from a checkpoint. WASD_ECORRUPT: it cannot be a state of this run. */
 	enum wasd_status (*resumed)(void *self, const real *master, struct wasd_err *err);
@@ -269,7 +280,8 @@ static inline bool weight_strategy_prunes(const struct weight_strategy *s)
 	return s->event && !s->link && !s->draw && !s->compose;
 }
 
-extern const struct weight_strategy weight_compander, weight_magnitude, weight_weightmom, weight_structured;
+extern const struct weight_strategy weight_compander, weight_magnitude, weight_weightmom, weight_structured,
+	weight_inrank;
 const struct weight_strategy *weight_strategy_at(int i);              /* table.c; NULL after the last */
 const struct weight_strategy *weight_strategy_find(const char *name); /* NULL: unknown */
 /* Additional rows, defined by the program that core is linked into; ended by NULL. Optional (a weak symbol). */

@@ -5,8 +5,8 @@
 
 const struct weight_strategy *weight_strategy_at(int i)
 {
-	static const struct weight_strategy *const table[] = {&weight_was, &weight_compander, &weight_magnitude,
-	                                                      &weight_weightmom, &weight_structured};
+	static const struct weight_strategy *const table[] = {&weight_was,       &weight_compander,  &weight_magnitude,
+	                                                      &weight_weightmom, &weight_structured, &weight_inrank};
 	int n = (int)(sizeof table / sizeof table[0]);
 	if (i < n)
 		return i >= 0 ? table[i] : NULL;

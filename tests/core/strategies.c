@@ -20,7 +20,8 @@ const struct weight_strategy *const weight_strategy_more[] = {&weight_sparse, &w
 enum { N = 3, CLASSES = 3 };
 static const struct wasd_shape input = {2, 6, 6};
 
-/* Kernels of every kind, and no kinks: convolution, depthwise, 1x1, linear, whose units no convolution writes. */
+/* Kernels of every kind, and no kinks: convolution, depthwise, 1x1, one wide enough for factors, linear, whose units no
+ * convolution writes. */
 static struct wasd_graph *network(void)
 {
 	struct wasd_graph *g = NULL;
@@ -31,6 +32,7 @@ static struct wasd_graph *network(void)
 	wasd_graph_augmentable(g, "c", "alpha", 0);
 	x = wasd_graph_conv(g, x, "d", 6, 3, 1, 1, 6, false);
 	x = wasd_graph_conv(g, x, "p", 5, 1, 1, 0, 1, false);
+	x = wasd_graph_conv(g, x, "q", 8, 3, 1, 1, 1, false);
 	x = wasd_graph_linear(g, wasd_graph_flatten(g, wasd_graph_globalpool(g, x)), "h", 4, false);
 	CHECK_MSG(!wasd_graph_finish(g, wasd_graph_linear(g, x, "f", CLASSES, true), &err), "%s", err.msg);
 	return g;
@@ -246,14 +248,14 @@ static void compositions_are_adjoint(const char *weights)
 	struct wasd_exec *e = NULL;
 	struct weight_learned l;
 	size_t n = wasd_graph_param_count(b.g);
-	real *y = wasd_calloc(n, sizeof *y), x[512];
+	real *y = wasd_calloc(n, sizeof *y), x[1024];
 	double h = sizeof(real) == 8 ? 1e-6 : 1e-2, left = 0, right = 0;
 	CHECK(!wasd_exec_create(b.m, &(struct wasd_exec_opts){.batch = 1, .training = true, .backend = "openblas"}, &e,
 	                        NULL));
 	fill(y, n, 8);
 	for (int sign = 1; sign >= -2; sign -= sign > 0 ? 2 : 1) {
 		for (int i = 0; chain_learned(b.c, i, &l); i++) {
-			CHECK(weight_learned_elements(&l) <= 512);
+			CHECK(weight_learned_elements(&l) <= 1024);
 			fill(x, weight_learned_elements(&l), (uint64_t)(20 + i));
 			for (size_t k = 0; k < weight_learned_elements(&l); k++)
 				l.values[k] += (real)(h * (sign == -1 ? -2 : 1)) * x[k];
@@ -280,12 +282,12 @@ static void compositions_are_adjoint(const char *weights)
 /* A draw is linear in the weights: <S(x), y> = <x, S^t(y)>. */
 static void draws_are_adjoint(const char *weights)
 {
-	real x[108], s[108], y[108], kept[108], dx[108] = {0}, grad[512] = {0};
+	real x[108], s[108], y[108], kept[108], dx[108] = {0}, grad[1024] = {0};
 	struct bed b = bed_of(weights, 9);
 	struct weight_when when = {0};
 	struct wasd_aug_info a = wasd_graph_aug_info(b.g, 0);
 	struct weight_shape shape;
-	CHECK(wasd_graph_param_count(b.g) <= 512 && wasd_graph_param_info(b.g, a.param).count == 108);
+	CHECK(wasd_graph_param_count(b.g) <= 1024 && wasd_graph_param_info(b.g, a.param).count == 108);
 	for (int round = 0; round < 20; round++, when.epoch++) {
 		CHECK(!chain_draw(b.c, &when, NULL, &b.recipe, NULL));
 		if (!b.recipe || !b.recipe->by->shape(b.recipe, 0, &shape))
@@ -385,7 +387,7 @@ static void states(void)
 }
 
 /* Effective weights, the draw's result for them, and a gradient on its way back. */
-static void run_with(const char *weights, int threads, real out[2048])
+static void run_with(const char *weights, int threads, real out[3072])
 {
 	struct wasd_exec *e = NULL;
 	struct weight_shape shape;
@@ -395,7 +397,7 @@ static void run_with(const char *weights, int threads, real out[2048])
 	CHECK(!wasd_exec_create(b.m, &(struct wasd_exec_opts){.batch = 1, .training = true, .backend = "openblas"}, &e,
 	                        NULL));
 	fill(wasd_model_grad(b.m), n, 15);
-	memset(out, 0, 2048 * sizeof *out);
+	memset(out, 0, 3072 * sizeof *out);
 	struct weight_kernel k = {.graph = b.g,
 	                          .w = wasd_model_weights(b.m, 0),
 	                          .dw = wasd_model_grad(b.m),
@@ -419,14 +421,14 @@ static void run_with(const char *weights, int threads, real out[2048])
 		memcpy(out + used, wasd_model_weights(b.m, i), p.count * sizeof *out);
 		used += p.count;
 	}
-	CHECK(used <= 2048);
+	CHECK(used <= 3072);
 	wasd_exec_destroy(e);
 	bed_done(&b);
 }
 
 static void one_thread_and_two(const char *weights)
 {
-	real one[2048], two[2048];
+	real one[3072], two[3072];
 	run_with(weights, 1, one);
 	run_with(weights, 2, two);
 	CHECK_MSG(!memcmp(one, two, sizeof one), "%s: other bits with two threads", weights);
@@ -447,8 +449,10 @@ static char *eager(const struct weight_strategy *s, const char *more)
 	const struct wasd_field *every = s->reads_spec ? NULL : wasd_field_find(s->options, "every");
 	const struct wasd_field *end = s->reads_spec ? NULL : wasd_field_find(s->options, "end");
 	const struct wasd_field *round = s->reads_spec ? NULL : wasd_field_find(s->options, "round_to");
-	return wasd_asprintf("[{\"type\":\"%s\"%s%s%s%s}]", s->name, more, every ? ",\"every\":1" : "",
-	                     end ? ",\"begin\":0.5,\"end\":3" : "", round ? ",\"round_to\":1" : "");
+	const struct wasd_field *first = s->reads_spec ? NULL : wasd_field_find(s->options, "first");
+	return wasd_asprintf("[{\"type\":\"%s\"%s%s%s%s%s}]", s->name, more, every ? ",\"every\":1" : "",
+	                     first ? ",\"first\":1" : "", end ? ",\"begin\":0.5,\"end\":3" : "",
+	                     round ? ",\"round_to\":1" : "");
 }
 
 struct sim {
@@ -584,7 +588,7 @@ static bool same_states(const struct sim *a, const struct sim *b)
 
 static void run_is_the_same(const char *weights)
 {
-	uint8_t seen[512], again[512];
+	uint8_t seen[1024], again[1024];
 	CHECK(!wasd_threads_init(1, NULL));
 	struct sim *whole = sim_create(weights, 4);
 	memset(seen, 0, sizeof seen);
@@ -629,7 +633,7 @@ static void runs(void)
 static void zero_is_off(void)
 {
 	const struct weight_strategy *s;
-	uint8_t seen[512] = {0};
+	uint8_t seen[1024] = {0};
 	struct sim *plain = sim_create("[]", 4);
 	sim_go(plain, RUN_STEPS, "[]", seen);
 	for (int i = 0; (s = weight_strategy_at(i)); i++) {
@@ -654,7 +658,7 @@ static void zero_is_off(void)
 static void zero_retrains_nothing(void)
 {
 	static const char *const kinds[] = {"finetune", "weights", "lr"};
-	uint8_t seen[512] = {0};
+	uint8_t seen[1024] = {0};
 	struct sim *plain = sim_create("[]", 4);
 	sim_go(plain, RUN_STEPS, "[]", seen);
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -718,7 +722,7 @@ static void magnitude_counts(void)
 	for (int global = 0; global < 2; global++) {
 		char *weights = eager(weight_strategy_find("magnitude"), global ? ",\"scope\":\"global\"" : "");
 		struct sim *s = sim_create(weights, 4);
-		uint8_t seen[512] = {0};
+		uint8_t seen[1024] = {0};
 		for (uint64_t step = 0; step < RUN_STEPS; step++) {
 			struct chain_state one;
 			size_t all = 0, left = 0;
@@ -799,7 +803,7 @@ static void out_of_memory(const char *weights)
 /* What the optimizer holds for a tensor follows its size and life, and decay spares what does not decay. */
 static void optimizer_state_follows(void)
 {
-	uint8_t seen[512] = {0};
+	uint8_t seen[1024] = {0};
 	struct sim *s = sim_create("[{\"type\":\"tied\"}]", 4);
 	struct chain_state one;
 	real before[256] = {0}, *m = NULL;
