@@ -221,16 +221,30 @@ static const struct wasd_field checkpoint[] = {
 
 static const char *const desires[] = {"macs", "latency", "draw", NULL};
 
+#define BUDGET \
+	"budget", WASD_NUM, NULL, 0, 1, .above_min = true, \
+									.summary = "with macs: multiply-adds, as a share of the plain network's"
+#define BUDGET_US "budget_us", WASD_INT, NULL, 1, 1e9, .summary = "with latency: microseconds for one image"
+#define DRAW \
+	"draw", WASD_LIST, NULL, 1, WASD_LAYERS_MAX, .items = "transforms, one for each augmented layer", \
+												 .summary = "with draw: a transform for each augmented layer"
+#define EVALUATIONS \
+	{ \
+		"evaluations", WASD_INT, "256", 1, 5000, .implied = true, \
+												 .summary = "maximum number of draws that a search evaluates" \
+	}
+
+const struct wasd_field wasd_spec_macs[] = {{BUDGET, .required = true}, EVALUATIONS, {0}};
+const struct wasd_field wasd_spec_latency[] = {{BUDGET_US, .required = true}, EVALUATIONS, {0}};
+const struct wasd_field wasd_spec_draw[] = {{DRAW, .required = true}, {0}};
+
 static const struct wasd_field profile[] = {
 	{"name", WASD_NAME, .form = "profile name", .summary = "default: from the budget, such as macs-70"},
 	{"desire", WASD_CHOICE, .choices = desires, .summary = "what the profile should save; draw: the draw is given"},
-	{"budget", WASD_NUM, NULL, 0, 1, .above_min = true,
-     .summary = "with macs: multiply-adds, as a share of the plain network's"},
-	{"budget_us", WASD_INT, NULL, 1, 1e9, .summary = "with latency: microseconds for one image"},
-	{"draw", WASD_LIST, NULL, 1, WASD_LAYERS_MAX, .items = "transforms, one for each augmented layer",
-     .summary = "with draw: a transform for each augmented layer"},
-	{"evaluations", WASD_INT, "256", 1, 5000, .implied = true,
-     .summary = "maximum number of draws that a search evaluates"},
+	{BUDGET},
+	{BUDGET_US},
+	{DRAW},
+	EVALUATIONS,
 	{"dataset", WASD_REFUSED, .summary = "the profiles of a job are evaluated on its own data set"},
 	{0},
 };

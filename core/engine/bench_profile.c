@@ -2,6 +2,7 @@
  * draws of the same cost. */
 #include "engine/commands.h"
 #include "wasd/data.h"
+#include "wasd/making.h"
 #include "wasd/profile.h"
 #include "wasd/train.h"
 
@@ -136,12 +137,12 @@ static enum wasd_status compare(struct arguments *a, cJSON **out, struct wasd_er
 	if (!s)
 		s = wasd_train_select_as(data, file, len, err);
 	if (!s)
-		s = wasd_profile_compare(&(struct wasd_profile_opts){.file = file,
-		                                                     .len = len,
-		                                                     .data = data,
-		                                                     .request = request,
-		                                                     .go_on = tell,
-		                                                     .ctx = a},
+		s = wasd_profile_compare(&(struct wasd_making){.file = file,
+		                                               .len = len,
+		                                               .data = data,
+		                                               .request = request,
+		                                               .go_on = tell,
+		                                               .ctx = a},
 		                         a->draws, out, err);
 	cJSON_Delete(request);
 	wasd_dataset_close(data);

@@ -1,14 +1,14 @@
 /* engine/check.c - finds out when a job is submitted whether its process would refuse it at the start.
  *
  * The request is {"spec","data","dataset","profiles"}: dataset is the path of a prepared dataset below the folder
- * `data`; profiles are requests for wasd_profile_search, each of which is checked. Without a dataset only the
+ * `data`; profiles are requests for wasd_mode_make, each of which is checked. Without a dataset only the
  * profiles are checked, for images of "input" [c,h,w] and "classes". The answer is
  * {"warnings":[{"code","message"}]}. The pointer of an error in a profile is "/profiles/N/..." */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
 #include "wasd/data.h"
-#include "wasd/profile.h"
+#include "wasd/making.h"
 #include "wasd/spec.h"
 #include "wasd/train.h"
 
@@ -83,7 +83,7 @@ enum wasd_status engine_check(const cJSON *request, cJSON **out, struct wasd_err
 	                     wasd_json_get(request, "dataset") ? check_run(request, warnings, &shape, &classes, err) :
 	                                                         read_input(request, &shape, &classes, err);
 	cJSON_ArrayForEach(profile, wasd_json_get(request, "profiles")) {
-		if (!s && (s = wasd_profile_check(spec, shape, classes, profile, &e))) {
+		if (!s && (s = wasd_mode_check(spec, shape, classes, profile, &e))) {
 			char at[sizeof e.pointer];
 			snprintf(at, sizeof at, "/profiles/%d%.120s", i, e.pointer);
 			wasd_fail_at(err, s, at, "%s", e.msg);

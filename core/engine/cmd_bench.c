@@ -472,7 +472,7 @@ static enum wasd_status bench_infer(struct bench *b, struct wasd_err *err)
 	if (!s.logits)
 		st = wasd_fail(err, WASD_ENOMEM, "logits");
 	if (!st && !strcmp(b->mode, WASD_MODE_SLIM))
-		st = mode_slim.reshape(b->model, &small, err);
+		st = mode_slim.reshape(&(struct mode){.kind = &mode_slim}, b->model, &small, err);
 	if (!st)
 		st = bundle_compile(small ? small : b->model, dom ? &b->draw.recipe : NULL, WASD_STATS_AOM, &bundle, err);
 	if (!st && !strcmp(b->mode, "int8"))

@@ -6,6 +6,7 @@
 #include "engine/link.h"
 #include "wasd/data.h"
 #include "wasd/infer.h"
+#include "wasd/making.h"
 #include "wasd/merge.h"
 #include "wasd/profile.h"
 #include "wasd/train.h"
@@ -96,13 +97,13 @@ static enum wasd_status search(struct engine_link *link, const struct wasd_frame
 	size_t len = 0;
 	enum wasd_status s = read_given(m, &g, err);
 	if (!s)
-		s = wasd_profile_search(&(struct wasd_profile_opts){.file = g.file.data,
-		                                                    .len = g.len,
-		                                                    .data = g.data,
-		                                                    .request = wasd_json_get(m->json, "request"),
-		                                                    .go_on = go_on,
-		                                                    .ctx = &h},
-		                        &overlay, &len, &info, err);
+		s = wasd_mode_make(&(struct wasd_making){.file = g.file.data,
+		                                         .len = g.len,
+		                                         .data = g.data,
+		                                         .request = wasd_json_get(m->json, "request"),
+		                                         .go_on = go_on,
+		                                         .ctx = &h},
+		                   &overlay, &len, &info, err);
 	if (!s)
 		s = send_profile(link, overlay, len, info, err);
 	given_done(&g);

@@ -112,7 +112,7 @@ static enum wasd_status load_stats(struct source *s, real *stats, struct wasd_er
 static enum wasd_status reshape(struct source *s, struct wasd_err *err)
 {
 	struct wasd_model *m = NULL;
-	enum wasd_status st = s->mode.kind->reshape(s->model, &m, err);
+	enum wasd_status st = s->mode.kind->reshape(&s->mode, s->model, &m, err);
 	if (st)
 		return st;
 	wasd_model_destroy(s->model);
@@ -132,7 +132,7 @@ static enum wasd_status load_model(struct source *s, struct wasd_err *err)
 	if (!st)
 		st = load_stats(s, wasd_model_stats(s->model, WASD_STATS_AOM), err);
 	if (!st)
-		st = s->mode.kind->open(s->mode.recipe, s->graph, &s->recipe, err);
+		st = s->mode.kind->open(&s->mode, s->graph, &s->recipe, err);
 	if (!st && s->mode.kind->reshape)
 		st = reshape(s, err);
 	return st;

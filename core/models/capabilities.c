@@ -205,13 +205,23 @@ static bool strategies(cJSON *list)
 	return true;
 }
 
+static bool desires(cJSON *list, const struct mode_desire *d)
+{
+	for (int i = 0; list && d && d->name; d++, i++)
+		if (!named(list, "name", d->name, d->summary, d->options) ||
+		    !cJSON_AddBoolToObject(cJSON_GetArrayItem(list, i), "based", d->based))
+			return false;
+	return list;
+}
+
 static bool mode_kinds(cJSON *list)
 {
 	const struct mode_kind *k;
 	for (int i = 0; (k = mode_kind_at(i)); i++) {
 		cJSON *j = append(list, cJSON_CreateObject());
 		if (!put_str(j, "name", k->name) || !put_str(j, "summary", k->summary) ||
-		    !put(j, "family", k->family ? cJSON_CreateString(k->family) : cJSON_CreateNull()))
+		    !put(j, "family", k->family ? cJSON_CreateString(k->family) : cJSON_CreateNull()) ||
+		    !desires(put(j, "desires", cJSON_CreateArray()), k->desires))
 			return false;
 	}
 	return true;

@@ -3,18 +3,20 @@
 #include "wasd/slim.h"
 #include "modes/mode.h"
 
-static enum wasd_status open_slim(const cJSON *recipe, const struct wasd_graph *g, struct wasd_recipe **out,
+static enum wasd_status open_slim(const struct mode *m, const struct wasd_graph *g, struct wasd_recipe **out,
                                   struct wasd_err *err)
 {
 	(void)g;
 	*out = NULL;
-	return !recipe || cJSON_IsNull(recipe) ?
+	return !m->recipe || cJSON_IsNull(m->recipe) ?
 	           WASD_OK :
 	           wasd_fail(err, WASD_EINVAL, "the mode without dead channels has no recipe");
 }
 
-static enum wasd_status reshape(struct wasd_model *m, struct wasd_model **out, struct wasd_err *err)
+static enum wasd_status reshape(const struct mode *mode, struct wasd_model *m, struct wasd_model **out,
+                                struct wasd_err *err)
 {
+	(void)mode;
 	struct wasd_slim *s = NULL;
 	enum wasd_status st = wasd_slim_of(wasd_model_graph(m), wasd_model_master(m), wasd_model_stats(m, WASD_STATS_AOM),
 	                                   WASD_MODE_SLIM, &s, err);

@@ -113,7 +113,7 @@ static enum wasd_status compare(struct maker *m, const struct request *r, struct
 	return draw_at_random(m, test, draws, plain - (allowed < plain ? allowed : plain), list, err);
 }
 
-enum wasd_status wasd_profile_compare(const struct wasd_profile_opts *o, int draws, cJSON **out, struct wasd_err *err)
+enum wasd_status wasd_profile_compare(const struct wasd_making *o, int draws, cJSON **out, struct wasd_err *err)
 {
 	struct maker m;
 	struct request r;
@@ -121,7 +121,9 @@ enum wasd_status wasd_profile_compare(const struct wasd_profile_opts *o, int dra
 	uint32_t *all = NULL, *subset = NULL;
 	size_t n = wasd_dataset_count(o->data, WASD_TEST), n_subset = 0;
 	cJSON *j = cJSON_CreateObject();
-	enum wasd_status s = maker_open(&m, o, CALIBRATION, &r, err);
+	enum wasd_status s = maker_open(&m, o, CALIBRATION, err);
+	if (!s)
+		s = maker_request(&m, &r, err);
 	if (!s && r.desire != MACS)
 		s = wasd_fail_at(err, WASD_EINVAL, "/desire", "must be \"macs\"");
 	if (!s && n < 2)

@@ -179,8 +179,12 @@ enum wasd_status checkpoint_mode(const struct checkpoint *c, const char *name, s
 	cJSON_ArrayForEach(entry, c->modes) {
 		const char *have = wasd_json_get(entry, "name")->valuestring;
 		size_t n = strlen(there);
-		if (!strcmp(have, name))
-			return mode_read(entry, out, err);
+		if (!strcmp(have, name)) {
+			enum wasd_status s = mode_read(entry, out, err);
+			if (!s)
+				out->tensors = c->st;
+			return s;
+		}
 		snprintf(there + n, sizeof there - n, "%s%s", n ? ", " : "", have);
 	}
 	return wasd_fail(err, WASD_ENOTFOUND, "this checkpoint%s has no mode %.80s; it has %s",

@@ -3,6 +3,7 @@
 #include "train/mode_file.h"
 #include "train/checkpoint.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define FORMAT "wasd-mode-1"
@@ -54,7 +55,9 @@ static enum wasd_status read_metadata(struct mode_file *f, const char *arch, str
 	if (!of || strcmp(of, arch))
 		return wasd_fail_at(err, WASD_ECORRUPT, "arch", "mode file: of a %.60s, the checkpoint is of a %.60s",
 		                    of ? of : "nothing", arch);
-	return profile ? read_profile(f, err) : read_mode(f, err);
+	enum wasd_status s = profile ? read_profile(f, err) : read_mode(f, err);
+	f->mode.tensors = f->st;
+	return s;
 }
 
 enum wasd_status mode_file_open(const void *bytes, size_t len, const char *arch, struct mode_file *out,
@@ -80,9 +83,12 @@ enum wasd_status mode_file_load_stats(const struct mode_file *f, const char *arc
                                       real *dst, struct wasd_err *err)
 {
 	bool present;
-	size_t n = strlen(f->mode.statistics);
+	const char *own = f->mode.kind->prefix;
+	size_t n = strlen(f->mode.statistics), n_own = own ? strlen(own) : 0;
 	for (size_t i = 0; i < wasd_st_count(f->st); i++) {
 		const char *name = wasd_st_at(f->st, i)->name;
+		if (own && !strncmp(name, own, n_own))
+			continue;
 		if (strncmp(name, f->mode.statistics, n) || !checkpoint_is_statistic(g, name + n))
 			return wasd_fail_at(err, WASD_ECORRUPT, name, "mode file: a %.40s has no statistics %.100s", arch, name);
 	}
@@ -91,10 +97,11 @@ enum wasd_status mode_file_load_stats(const struct mode_file *f, const char *arc
 }
 
 enum wasd_status mode_file_write(const struct wasd_graph *g, const char *arch, const struct mode_kind *kind,
-                                 const cJSON *recipe, const real *stats, void **out, size_t *len, struct wasd_err *err)
+                                 const struct mode_made *made, const real *stats, void **out, size_t *len,
+                                 struct wasd_err *err)
 {
 	struct wasd_st_writer *w = wasd_st_writer_create();
-	char *text = wasd_json_print(recipe);
+	char *text = made->recipe ? wasd_json_print(made->recipe) : wasd_strdup("null");
 	enum wasd_status s = w && text ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "mode file");
 	if (!s) {
 		wasd_st_writer_meta(w, "format", FORMAT);
@@ -102,6 +109,11 @@ enum wasd_status mode_file_write(const struct wasd_graph *g, const char *arch, c
 		wasd_st_writer_meta(w, "kind", kind->name);
 		wasd_st_writer_meta(w, "recipe", text);
 		checkpoint_add_stats(w, g, "", stats);
+		for (int i = 0; i < made->n_tensors; i++) {
+			const struct mode_tensor *t = &made->tensor[i];
+			assert(kind->prefix && !strncmp(t->name, kind->prefix, strlen(kind->prefix)));
+			wasd_st_writer_add(w, t->name, t->dtype, t->ndims, t->dims, t->data);
+		}
 		s = wasd_st_writer_block(w, out, len, err);
 	}
 	wasd_free(text);

@@ -8,6 +8,7 @@
 #include "train/checkpoint.h"
 #include "train/measure.h"
 #include "train/mode_file.h"
+#include "wasd/making.h"
 #include "wasd/convert.h"
 #include "wasd/safetensors.h"
 
@@ -697,13 +698,14 @@ static void *halved_file(struct wasd_graph *g, struct wasd_model *m, const struc
 	const struct mode_kind *kind = mode_kind_find("halved");
 	cJSON *j = cJSON_Parse(HALVED_RECIPE);
 	void *bytes = NULL;
-	CHECK(kind == &mode_halved && !kind->open(j, g, &recipe, &err));
+	struct mode_made made = {.recipe = j};
+	CHECK(kind == &mode_halved && !kind->open(&(struct mode){.recipe = j}, g, &recipe, &err));
 	CHECK(!wasd_loader_create(&(struct wasd_loader_opts){.data = data, .split = WASD_TRAIN, .batch = 16}, &l, &err));
 	CHECK_MSG(!wasd_exec_create(m, &(struct wasd_exec_opts){.batch = 16, .precision = p, .backend = backend}, &e, &err),
 	          "%s", err.msg);
 	CHECK_MSG(!measure_statistics(e, l, recipe, WASD_STATS_DOM, (struct measure_tick){never_stop, NULL}, &err), "%s",
 	          err.msg);
-	CHECK(!mode_file_write(g, "net", kind, j, wasd_model_stats(m, WASD_STATS_DOM), &bytes, len, &err));
+	CHECK(!mode_file_write(g, "net", kind, &made, wasd_model_stats(m, WASD_STATS_DOM), &bytes, len, &err));
 	CHECK(wasd_graph_macs(g, recipe) < wasd_graph_macs(g, NULL));
 	kind->close(recipe);
 	wasd_exec_destroy(e);
@@ -826,6 +828,139 @@ static void mode_is_served_on_every_backend(void)
 	wasd_dataset_close(data);
 }
 
+/* A kind that is made has a family, and its desires are found by their names; every option has a value. */
+static void check_desires(const struct mode_kind *k)
+{
+	CHECK_MSG(!k->desires || k->family, "%s", k->name);
+	CHECK_MSG(!k->prefix || k->prefix[strlen(k->prefix) - 1] == '.', "%s", k->name);
+	for (const struct mode_desire *d = k->desires; d && d->name; d++) {
+		const struct mode_kind *of = NULL;
+		CHECK_MSG(mode_desire_find(d->name, &of) == d && of == k && *d->summary && d->make, "%s", d->name);
+		for (const struct wasd_field *f = d->options; f && f->name; f++)
+			CHECK_MSG(f->summary && f->type < WASD_OBJECT ? f->type != WASD_PAIR : f->type == WASD_LIST, "%s %s",
+			          d->name, f->name);
+	}
+}
+
+/* ---- a mode that is made ---- */
+
+struct making_run {
+	void *file;
+	size_t len;
+	cJSON *info;
+	enum wasd_status status;
+	struct wasd_err err;
+	int told;
+};
+
+static bool count_up(void *ctx, int done, int of)
+{
+	struct making_run *m = ctx;
+	m->told += done == 1 && of == 1;
+	return true;
+}
+
+static bool stop_making(void *ctx, int done, int of)
+{
+	(void)ctx, (void)done, (void)of;
+	return false;
+}
+
+static struct making_run make_halved(const struct tiny_run *r, const struct wasd_dataset *data, const char *request,
+                                     bool (*go_on)(void *, int, int))
+{
+	struct making_run m = {0};
+	cJSON *j = cJSON_Parse(request);
+	struct wasd_making o = {.file = r->file, .len = r->len, .data = data, .request = j, .go_on = go_on, .ctx = &m};
+	m.status = wasd_mode_make(&o, &m.file, &m.len, &m.info, &m.err);
+	CHECK(m.status ? !m.file && !m.info : m.file && m.info);
+	cJSON_Delete(j);
+	return m;
+}
+
+static void making_done(struct making_run *m)
+{
+	wasd_free(m->file);
+	cJSON_Delete(m->info);
+}
+
+static double figure(const cJSON *info, const char *name)
+{
+	double v = NAN;
+	CHECK_MSG(wasd_json_num(info, name, &v), "%s", name);
+	return v;
+}
+
+/* The second kernel counts twice: what a mode file's own tensor says is computed. */
+static void check_made(const struct tiny_run *r, const struct wasd_dataset *data)
+{
+	struct making_run m = make_halved(r, data, "{\"desire\":\"halved\",\"last\":\"twice\"}", count_up),
+					  same = make_halved(r, data, "{\"desire\":\"halved\",\"factor\":0.5}", NULL);
+	CHECK_MSG(!m.status && !same.status, "%s %s", m.err.msg, same.err.msg);
+	if (m.status || same.status)
+		return;
+	CHECK(m.told > 0);
+	CHECK_STR(wasd_json_get(m.info, "kind")->valuestring, "halved");
+	CHECK_NEAR(figure(m.info, "macs_share"), figure(m.info, "macs") / figure(wasd_json_get(m.info, "aom"), "macs"),
+	           1e-12);
+	CHECK(figure(m.info, "macs_share") < 0.7 && figure(m.info, "latency_us") > 0 && figure(m.info, "bytes") > 0);
+	struct mode_file f = {0};
+	CHECK(!mode_file_open(m.file, m.len, "net", &f, NULL));
+	const struct wasd_st_tensor *t = wasd_st_find(f.st, "h.scale");
+	CHECK(t && t->dims[0] == 2 && ((const float *)t->data)[0] == 1 && ((const float *)t->data)[1] == 2);
+	mode_file_done(&f);
+	/* Normalisation behind it takes a factor of the first kernel away, and the statistics are the mode's own. */
+	real x[SHOWN * 3 * 16 * 16], by[2][SHOWN * 10];
+	double scale, d;
+	for (int i = 0; i < SHOWN; i++)
+		wasd_normalise(&wasd_pixels_half, wasd_dataset_shape(data), wasd_dataset_image(data, WASD_TEST, (size_t)i),
+		               x + i * 3 * 16 * 16);
+	for (int i = 0; i < 2; i++) {
+		struct making_run *of = i ? &same : &m;
+		served(&(struct wasd_mode_source){.file = r->file,
+		                                  .len = r->len,
+		                                  .mode_file = of->file,
+		                                  .mode_len = of->len,
+		                                  .name = "halved:x"},
+		       "ref", WASD_PRECISION_FP32, x, by[i]);
+	}
+	d = distance(by[0], by[1], SHOWN * 10, &scale);
+	CHECK_MSG(d > 0 && d < 1e-3 * scale, "logits differ by %g of %g", d, scale);
+	making_done(&m);
+	making_done(&same);
+}
+
+static void mode_is_made(void)
+{
+	static const struct {
+		const char *request, *pointer;
+		enum wasd_status status;
+	} rows[] = {
+		{"{}", "/desire", WASD_EINVAL},
+		{"{\"desire\":\"quartered\"}", "/desire", WASD_EINVAL},
+		{"{\"desire\":\"halved\",\"factor\":3}", "/factor", WASD_EINVAL},
+		{"{\"desire\":\"halved\",\"last\":\"thrice\"}", "/last", WASD_EINVAL},
+		{"{\"desire\":\"halved\",\"budget\":1}", "/budget", WASD_EINVAL},
+		{"{\"desire\":\"halved\",\"base\":\"dom\"}", "/base", WASD_EINVAL},
+		{"{\"desire\":\"halved\",\"base\":7}", "/base", WASD_EINVAL},
+	};
+	char path[96];
+	struct wasd_dataset *data = tiny_glyphs("made", 64, 16, 16, path);
+	struct tiny_run r = {0};
+	tiny_go(&r, "{" HALVED_NET ",\"train\":{\"epochs\":1,\"batch\":16}}", data);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	check_made(&r, data);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct making_run m = make_halved(&r, data, rows[i].request, NULL);
+		CHECK_MSG(m.status == rows[i].status && !strcmp(m.err.pointer, rows[i].pointer), "%s: %s at \"%s\": %s",
+		          rows[i].request, wasd_status_name(m.status), m.err.pointer, m.err.msg);
+	}
+	struct making_run m = make_halved(&r, data, "{\"desire\":\"halved\"}", stop_making);
+	CHECK_INT(m.status, WASD_ECANCELLED);
+	tiny_done(&r);
+	wasd_dataset_close(data);
+}
+
 /* Every row says what it is, and takes what is not its recipe for an error. */
 static void kinds_of_modes(void)
 {
@@ -837,7 +972,8 @@ static void kinds_of_modes(void)
 		struct wasd_recipe *none = NULL;
 		char name[WASD_MODE_LEN];
 		CHECK_MSG(*k->name && *k->summary && k->open && mode_kind_find(k->name) == k, "%s", k->name);
-		CHECK_MSG(k->open(wrong, g, &none, NULL) == WASD_EINVAL && !none, "%s", k->name);
+		CHECK_MSG(k->open(&(struct mode){.recipe = wrong}, g, &none, NULL) == WASD_EINVAL && !none, "%s", k->name);
+		check_desires(k);
 		for (int n = 0; (other = mode_kind_at(n)); n++)
 			CHECK_MSG(n == i || !k->family || !other->family || strcmp(k->family, other->family), "%s", k->name);
 		if (!k->family)
@@ -867,6 +1003,7 @@ int main(void)
 	TEST_RUN(list_of_was_is_was);
 	TEST_RUN(kinds_of_modes);
 	TEST_RUN(mode_is_served_on_every_backend);
+	TEST_RUN(mode_is_made);
 	TEST_RUN(optimizer_steps);
 	TEST_RUN(optimizer_trains);
 	tiny_end();

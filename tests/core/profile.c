@@ -3,6 +3,7 @@
 
 #include "profile/search.h"
 #include "wasd/infer.h"
+#include "wasd/making.h"
 #include "wasd/profile.h"
 #include "wasd/safetensors.h"
 
@@ -175,10 +176,10 @@ static struct made_profile ask(const char *request, bool (*go_on)(void *, int, i
 {
 	struct made_profile p = {0};
 	cJSON *j = cJSON_Parse(request);
-	struct wasd_profile_opts o =
+	struct wasd_making o =
 		{.file = trained.file, .len = trained.len, .data = small, .request = j, .go_on = go_on, .ctx = ctx};
 	CHECK_MSG(j, "%s", request);
-	p.status = wasd_profile_search(&o, &p.overlay, &p.len, &p.info, &p.err);
+	p.status = wasd_mode_make(&o, &p.overlay, &p.len, &p.info, &p.err);
 	CHECK(p.status ? !p.overlay && !p.info : p.overlay && p.info);
 	cJSON_Delete(j);
 	return p;
@@ -371,7 +372,7 @@ static void beside_random_draws(void)
 {
 	cJSON *request = cJSON_Parse("{\"desire\":\"macs\",\"budget\":0.7,\"evaluations\":12}"), *out = NULL;
 	struct wasd_err err = {0};
-	struct wasd_profile_opts o = {.file = trained.file, .len = trained.len, .data = small, .request = request};
+	struct wasd_making o = {.file = trained.file, .len = trained.len, .data = small, .request = request};
 	CHECK_MSG(!wasd_profile_compare(&o, 6, &out, &err), "%s", err.msg);
 	const cJSON *list = wasd_json_get(out, "random"), *row;
 	CHECK_INT(cJSON_GetArraySize(list), 6);

@@ -90,7 +90,9 @@ enum wasd_status wasd_network_describe(const cJSON *model, const cJSON *was, str
  *                  classes (or the largest side that fits); was = the authors' own
  *      "strategies":[{"type","summary","options":[OPTION],"prunes":BOOL}],
  *                  entries of a job's "weights"; prunes: it takes weights away for good
- *      "mode_kinds":[{"name","summary","family":the first part of their modes' names, or null}],
+ *      "mode_kinds":[{"name","summary","family":the first part of their modes' names, or null,
+ *                  "desires":[{"name","summary","options":[OPTION],"based":BOOL}]}],
+ *                  what asks for a mode of the kind; based: of another mode than aom too
  *      "transforms":[{"type","op","summary","options":[OPTION]}],
  *      "optimizers":[{"name","summary","options":[OPTION]}],
  *      "schedules":[{"name","summary","options":[OPTION]}],                                 without warmup_epochs

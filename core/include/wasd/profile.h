@@ -12,40 +12,21 @@
 #include "wasd/weights.h"
 
 struct wasd_dataset;
+struct wasd_making;
 
-struct wasd_profile_opts {
-	const void *file;
-	size_t len; /* the checkpoint; borrowed */
-	const struct wasd_dataset
-		*data; /* validation images rank the draws, training images give the statistics; borrowed */
-	/*   {"desire":"macs","budget":X}        multiply-adds of the network: at most X of the plain one's, 0 < X <= 1
-	 *   {"desire":"latency","budget_us":N}  time of a single image: at most N microseconds, on this machine and threads
-	 *   {"desire":"draw","draw":[...]}      exactly this draw
-	 * The first two also take "evaluations", the number of draws to evaluate (optional). Borrowed. */
-	const cJSON *request;
-	const char *backend; /* as in wasd_exec_opts */
-	/* Called after each evaluated draw, and occasionally in between; false ends the search with WASD_ECANCELLED.
-	 * NULL: not called. */
-	bool (*go_on)(void *ctx, int done, int of);
-	void *ctx;
-};
-
-/* Searches the transforms that the checkpoint's training law allows (for a run without WAS: the law of the
- * published network) for the draw with the best accuracy within the budget; profile/search.c describes the method.
- * Images: those that the checkpoint's run held out, or a tenth of the training images if it held out none. Free
- * *mode_file with wasd_free. The caller owns *info:
- *     {"draw":[...],"macs":N,"macs_share":X,"val_loss":X,"val_acc":X,"images_per_s_1":X,"images_per_s_64":X,"latency_us":X,"bytes":N,"evaluations":N,
- *      "aom":{the same numbers for the plain weights, from "macs" on}}
- * All numbers are measured as served: folded, packed, float32; val_* on all validation images. For "macs" and
- * "draw" the same file, data, request, threads and backend give the same draw; a latency depends on the machine.
- * Needs the thread team (wasd_threads_init). WASD_EINVAL carries the pointer of a member of the request, such as
- * "/draw/3/layer", or "/dataset". WASD_ENOTFOUND at "/budget" or "/budget_us": the law has no draw that cheap. */
-enum wasd_status wasd_profile_search(const struct wasd_profile_opts *o, void **mode_file, size_t *len, cJSON **info,
-                                     struct wasd_err *err);
-
-/* Refuses what a search can refuse from the job's spec and the shape of its images alone: a faulty draw, a budget
- * of multiply-adds that no draw of the law meets, a law without any draw. Statuses and pointers are those of the
- * search; errors in the spec have pointers into the spec. */
+/* How the kind of mode "draw" is made (core's modes/mode.h); the request:
+ *     {"desire":"macs","budget":X}        multiply-adds of the network: at most X of the plain one's, 0 < X <= 1
+ *     {"desire":"latency","budget_us":N}  time of a single image: at most N microseconds, on this machine and threads
+ *     {"desire":"draw","draw":[...]}      exactly this draw
+ * The first two also take "evaluations", the number of draws to evaluate (optional). Searches the transforms that the
+ * checkpoint's training law allows (for a run without WAS: the law of the published network) for the draw with the
+ * best accuracy within the budget; profile/search.c describes the method. Adds "draw" and "evaluations" to the info.
+ * For "macs" and "draw" the same file, data, request, threads and backend give the same draw; a latency depends on the
+ * machine. WASD_ENOTFOUND at "/budget" or "/budget_us": the law has no draw that cheap. */
+struct mode_made;
+struct mode_making;
+enum wasd_status wasd_profile_make(const struct mode_making *in, struct mode_made *out, struct wasd_err *err);
+/* Refuses a faulty draw, a budget of multiply-adds that no draw of the law meets, a law without any draw. */
 enum wasd_status wasd_profile_check(const cJSON *spec, struct wasd_shape in, int classes, const cJSON *request,
                                     struct wasd_err *err);
 
@@ -55,7 +36,7 @@ enum wasd_status wasd_profile_check(const cJSON *spec, struct wasd_shape in, int
  * total). The caller owns *out:
  *     {"budget":X,"images":N,"aom":X,"searched":{"macs_share","accuracy"},"random":[{"macs_share","accuracy"},...],"evaluations":N}
  */
-enum wasd_status wasd_profile_compare(const struct wasd_profile_opts *o, int draws, cJSON **out, struct wasd_err *err);
+enum wasd_status wasd_profile_compare(const struct wasd_making *o, int draws, cJSON **out, struct wasd_err *err);
 
 struct wasd_mode_source;
 

@@ -84,7 +84,9 @@ cJSON *wasd_field_to_json(const struct wasd_field *f);
 
 extern const struct wasd_field wasd_spec[];
 extern const struct wasd_field wasd_spec_network[]; /* members of "model" that every network has */
-extern const struct wasd_field wasd_spec_was[];     /* members of "was", which are also the options of a strategy */
+extern const struct wasd_field wasd_spec_macs[], wasd_spec_latency[],
+	wasd_spec_draw[];                           /* options of a profile's desires, of which "profiles" has them all */
+extern const struct wasd_field wasd_spec_was[]; /* members of "was", which are also the options of a strategy */
 /* The row of a member by its JSON pointer, with N for the items of a list and NAME for a label: "/train/epochs",
  * "/was/transforms/N/weight". NULL: unknown. */
 const struct wasd_field *wasd_spec_at(const char *path);
