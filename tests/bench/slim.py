@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Time per image of a network without its dead channels (mode slim) against the same network with them (mode aom).
 
-Must hold for ResNet-18 with half of the inner filters dead: at batch 1 and 64 the time falls by at least 0.8 of what the multiply-adds fall by.
+Half of the inner filters are dead. At batch 1 and 64 the time is to fall by at least 0.8 of what the multiply-adds fall by.
 Dense and slim take turns in processes of their own; the ratio of each round and the median of the rounds are printed. Runs only mean something
 on a machine without other work.
 
