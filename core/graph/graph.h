@@ -16,6 +16,7 @@ struct param {
 	size_t count, offset;
 	enum param_init init;
 	int fan_in;
+	bool dropped; /* model_drop has freed its values */
 };
 
 struct stats {
@@ -54,6 +55,10 @@ struct wasd_model {
 	bool *linked;        /* per parameter; allocated together with effective */
 	struct packs *packs; /* created by the first exec with constant weights */
 };
+
+/* Frees the values of the parameters with drop[i]: wasd_model_weights is NULL for them, and the others move together in
+ * the master block. Only for a model with no exec and nothing linked, whose graph no other model has. */
+enum wasd_status model_drop(struct wasd_model *m, const bool *drop, struct wasd_err *err);
 
 /* The general form of every building call: graph_node gives a node of layer l, the caller sets its members, and
  * graph_add adds it with n_in inputs x. */

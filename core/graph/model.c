@@ -110,8 +110,33 @@ real *wasd_model_stats(struct wasd_model *m, enum wasd_stats_set set)
 
 const real *wasd_model_weights(const struct wasd_model *m, int param)
 {
+	if (m->graph->params[param].dropped)
+		return NULL;
 	const real *block = m->effective && m->linked[param] ? m->effective : m->master;
 	return block + m->graph->params[param].offset;
+}
+
+enum wasd_status model_drop(struct wasd_model *m, const bool *drop, struct wasd_err *err)
+{
+	struct wasd_graph *g = m->graph;
+	size_t left = 0;
+	for (int i = 0; i < g->n_params; i++)
+		left += drop[i] || g->params[i].dropped ? 0 : g->params[i].count;
+	real *block = tensor_alloc(left * sizeof *block);
+	if (!block)
+		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu parameters", left);
+	g->param_count = 0;
+	for (int i = 0; i < g->n_params; i++) {
+		struct param *p = &g->params[i];
+		if ((p->dropped |= drop[i]))
+			continue;
+		memcpy(block + g->param_count, m->master + p->offset, p->count * sizeof *block);
+		p->offset = g->param_count;
+		g->param_count += p->count;
+	}
+	tensor_free(m->master);
+	m->master = block;
+	return WASD_OK;
 }
 
 enum wasd_status wasd_model_link(struct wasd_model *m, int param, struct wasd_err *err)

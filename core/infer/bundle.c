@@ -4,6 +4,7 @@
  * recorded recipe forms, W = alpha T(PW), with the statistics measured under those. Either is folded (fold.h). A mode
  * may replace the network first (modes/slim.c: without its dead channels). */
 #include "infer/bundle.h"
+#include "graph/graph.h"
 #include "infer/fold.h"
 #include "quant/quant.h"
 #include "train/checkpoint.h"
@@ -234,13 +235,31 @@ struct wasd_model *bundle_model(struct wasd_bundle *b)
 	return b->net.model;
 }
 
+/* The float weights of layers that have 8-bit ones. */
+static enum wasd_status drop_weights(struct wasd_bundle *b, const struct wasd_quant *q, struct wasd_err *err)
+{
+	bool *drop = wasd_calloc((size_t)wasd_graph_params(b->net.graph) + 1, sizeof *drop);
+	enum wasd_status s = drop ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "8-bit weights");
+	for (int i = 0; !s && i < q->nodes; i++)
+		if (q->conv[i].on)
+			drop[b->net.graph->nodes[i].weight] = true;
+	if (!s)
+		s = model_drop(b->net.model, drop, err);
+	wasd_free(drop);
+	return s;
+}
+
 enum wasd_status bundle_quantise(struct wasd_bundle *b, const struct wasd_quant *q, struct wasd_err *err)
 {
 	struct wasd_quant *own = NULL;
-	enum wasd_status s = quant_check(b->net.graph, q, err);
+	enum wasd_status s = b->quant ? wasd_fail(err, WASD_ESTATE, "the bundle is an int8 network already") :
+	                                quant_check(b->net.graph, q, err);
 	if (s || (s = quant_copy(b->net.graph, q, &own, err)))
 		return s;
-	quant_destroy(b->quant);
+	if ((s = drop_weights(b, q, err))) {
+		quant_destroy(own);
+		return s;
+	}
 	b->quant = own;
 	return WASD_OK;
 }

@@ -15,9 +15,9 @@ import argparse, json, os, statistics, subprocess, sys, tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(TOP, "tests", "e2e"))
-from lib import Daemon
+from lib import BUILD, Daemon
 
-ENGINE, PEER = os.path.join(TOP, "build", "wasd-engine"), os.path.join(HERE, "int8_peer.py")
+ENGINE, PEER = os.path.join(BUILD, "wasd-engine"), os.path.join(HERE, "int8_peer.py")
 OURS = {"wasd fp32": ["--mode", "aom", "--precision", "fp32"], "wasd bf16": ["--mode", "aom", "--precision", "bf16"], "wasd int8": ["--mode", "int8"]}
 PEERS = {"ONNX Runtime int8": "onnxruntime", "OpenVINO int8": "openvino"}
 MUST = {"resnet18": {"wasd fp32": 2.2, "wasd bf16": 1.5, "ONNX Runtime int8": 1.5, "OpenVINO int8": 1.5}, "mobilenetv2": {"wasd fp32": 1.3}}

@@ -312,6 +312,15 @@ static void error_bound(void)
 
 /* ---- bundles ---- */
 
+/* Weights in 8 bits. */
+static size_t eighths(const struct wasd_graph *g, const struct wasd_quant *q)
+{
+	size_t n = 0;
+	for (int i = 0; i < g->n_nodes; i++)
+		n += q->conv[i].on ? fan_of(&g->nodes[i]) * (size_t)g->nodes[i].shape.c : 0;
+	return n;
+}
+
 static void bundles_compute_in_int8(void)
 {
 	if (!offered())
@@ -336,7 +345,10 @@ static void bundles_compute_in_int8(void)
 	CHECK_MSG(!bundle_quantise(b, &q->q, &err) && bundle_quant(b), "%s", err.msg);
 	CHECK(!quant_model_run(bundle_model(b), &q->q, x, N, want, NULL));
 	nets_done(q); /* the bundle has its own */
-	CHECK_INT(wasd_bundle_bytes(b), floats + quant_bytes(folded, bundle_quant(b)));
+	size_t left = (size_t)(m->graph->param_count * sizeof(real)) - eighths(folded, bundle_quant(b)) * sizeof(real);
+	CHECK_INT(floats, m->graph->param_count * sizeof(real));
+	CHECK_INT(wasd_bundle_bytes(b), left + quant_bytes(folded, bundle_quant(b)));
+	CHECK_INT(bundle_quantise(b, bundle_quant(b), NULL), WASD_ESTATE);
 	CHECK(!wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err));
 	for (int n = 1; n <= N; n = n < 8 ? n + 1 : 3 * n - 4) {
 		CHECK_MSG(!wasd_predictor_run(p, x, n, got, &err), "%s", err.msg);
