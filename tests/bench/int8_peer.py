@@ -26,7 +26,7 @@ def quantise_onnxruntime(model, out):
         def get_next(self):
             return self.left.pop() if self.left else None
 
-    quant_pre_process(model, out + ".prepared")
+    quant_pre_process(model, out + ".prepared", skip_symbolic_shape=True)
     name = onnx.load(out + ".prepared").graph.input[0].name
     # s8 weights with u8 activations: what its VNNI kernels take.
     quantize_static(out + ".prepared", out, Reader(name), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
