@@ -332,6 +332,22 @@ struct api_reports {
 	                        char **text, int64_t *done, int64_t *of, struct wasd_err *err);
 };
 
+/* Merges of checkpoints (wasd/merge.h). A record is
+ * {"id","state":"queued"|"running"|"ready"|"failed","checkpoints","request", "created_at","created_by"}, with "dataset"
+ * {"name","version"} where one is measured on, "progress" {"done","of"} while it runs, "finished_at" at its end, then
+ * "checkpoint", "metrics" and "merge" (wasd/merge.h), or "message" and "pointer". Times are numbers. An event of the
+ * merge's id tells the end. */
+struct merges;
+struct api_merges {
+	struct merges *self;
+	/* Takes record: what the request gives of it. */
+	enum wasd_status (*begin)(struct merges *self, cJSON *record, char id[40], struct wasd_err *err);
+	enum wasd_status (*get)(struct merges *self, const char *id, cJSON **record, struct wasd_err *err);
+	cJSON *(*list)(struct merges *self); /* an array, newest first; NULL: no memory */
+	/* Ends a merge that runs, and forgets it; a checkpoint that it has made stays. */
+	enum wasd_status (*forget)(struct merges *self, const char *id, struct wasd_err *err);
+};
+
 /* Webhooks: the daemon sends events by itself. */
 struct webhooks;
 struct storage_webhook;
@@ -476,6 +492,7 @@ struct api_ctx {
 	struct api_jobs jobs;
 	struct api_profiles profiles;
 	struct api_reports reports;
+	struct api_merges merges;
 	struct api_estimates estimates;
 	struct api_data data;
 	struct api_blobs blobs;

@@ -17,6 +17,7 @@
 #include "jobs/convert.h"
 #include "jobs/estimate.h"
 #include "jobs/ingest.h"
+#include "jobs/merge.h"
 #include "jobs/report.h"
 #include "jobs/scheduler.h"
 #include "jobs/search.h"
@@ -57,6 +58,7 @@ struct wasd_daemon {
 	struct convert *convert;
 	struct profiles *profiles;
 	struct reports *reports;
+	struct merges *merges;
 	struct estimates *estimates;
 	struct http *http;
 	struct describer *describer;
@@ -336,6 +338,10 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = reports_create(&rc, &d->reports, err);
 	if (s != WASD_OK)
 		return s;
+	struct merges_config mc = {.db = d->db, .sup = d->sup, .data_dir = c->data, .threads = (int)c->threads};
+	s = merges_create(&mc, &d->merges, err);
+	if (s != WASD_OK)
+		return s;
 	struct estimates_config ec = {.sup = d->sup,
 	                              .data_dir = c->data,
 	                              .answer_ms = ANSWER_MS,
@@ -359,6 +365,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .jobs = sched_api(d->jobs),
 	                          .profiles = profiles_api(d->profiles),
 	                          .reports = reports_api(d->reports),
+	                          .merges = merges_api(d->merges),
 	                          .estimates = estimates_api(d->estimates),
 	                          .data = ingest_api(d->ingest),
 	                          .blobs = blobs_api(c->data),
@@ -421,6 +428,7 @@ static enum wasd_status start(struct wasd_daemon *d, struct wasd_err *err)
 	serve_restore(d->serving);
 	sched_poke(d->jobs);
 	profiles_poke(d->profiles);
+	merges_poke(d->merges);
 	return WASD_OK;
 }
 
@@ -462,6 +470,7 @@ static void *end_in_order(void *arg)
 	ingest_stop(d->ingest);
 	profiles_stop(d->profiles);
 	reports_stop(d->reports);
+	merges_stop(d->merges);
 	estimates_stop(d->estimates);
 	serve_stop(d->serving);
 	convert_stop(d->convert);
@@ -476,6 +485,7 @@ static void *end_in_order(void *arg)
 	sched_stop(d->jobs);
 	webhooks_stop(d->webhooks);
 	profiles_destroy(d->profiles);
+	merges_destroy(d->merges);
 	storage_close(d->db);
 	webhooks_destroy(d->webhooks);
 	hub_destroy(d->hub);

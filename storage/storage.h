@@ -829,7 +829,8 @@ struct storage_event_list {
 void storage_event_list_done(struct storage_event_list *l);
 /* The functions above store these events. jobs: job.created job.updated job.state job.metric job.progress
  * job.checkpoint job.deleted; datasets: dataset.state; deployments: deployment.state deployment.mode deployment.traffic
- * deployment.deleted; checkpoints: checkpoint.profile. This function adds others (system, job.log). data is JSON. */
+ * deployment.deleted; checkpoints: checkpoint.profile. This function adds others (system, job.log,
+ * checkpoint.merge). data is JSON. */
 enum wasd_status storage_event_add(struct storage *s, const char *topic, const char *type, const char *object,
                                    const char *data, int64_t *seq, struct wasd_err *err);
 /* Events after a number, oldest first. topics: comma-separated, NULL = all; object NULL = all. The client must be

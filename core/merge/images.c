@@ -30,7 +30,7 @@ enum wasd_status merge_images_open(struct merging *m, struct wasd_err *err)
 	images.n_subset = m->holdout.n_val;
 	if ((s = wasd_loader_create(&images, &m->held, err)) || (s = wasd_exec_create(m->model, &how, &m->exec, err)))
 		return s;
-	m->of = (int)(wasd_loader_batches(m->calib) + wasd_loader_batches(m->held)) * (m->points + 1 + m->has_dom);
+	m->of = (int)(wasd_loader_batches(m->calib) + wasd_loader_batches(m->held)) * (m->how.points + 1 + m->has_dom);
 	return WASD_OK;
 }
 

@@ -1,6 +1,5 @@
 /* merge/merge.c - see wasd/merge.h: reads the files, aligns and mixes them, and writes the result. */
 #include "merge/merge.h"
-#include "base/fields.h"
 #include "merge/views.h"
 #include "wasd/data.h"
 #include "wasd/slim.h"
@@ -9,72 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the request ------------------------------------------------------------------------------------------------ */
-
-enum { WEIGHTS, ALIGN, RECALIBRATE, PATH };
-static const char *const aligns[] = {"weights", "activations", "none", NULL};
-const struct wasd_field wasd_merge_fields[] = {
-	[WEIGHTS] = {"weights", WASD_LIST, NULL, 2, WASD_MERGE_MAX, .items = "weights",
-                 .summary = "share of each checkpoint, together 1; default: equal shares"},
-	[ALIGN] = {"align", WASD_CHOICE, "\"weights\"", .choices = aligns,
-               .summary = "by what the channels of the others are matched with those of the first"},
-	[RECALIBRATE] = {"recalibrate", WASD_BOOL, "true",
-                     .summary = "measure the statistics; false: only to start a run from, with network that has any"},
-	[PATH] = {"path", WASD_INT, "0", 0, WASD_MERGE_PATH_MAX,
-              .summary =
-                  "points between two checkpoints, of which loss and accuracy are measured; 0: none, else 2 or more"},
-	{0},
-};
-/* Shares that a person writes with two digits. */
-#define SUM_TOLERANCE 0.01
-
-static enum wasd_status read_weights(struct merging *m, const cJSON *list, struct wasd_err *err)
-{
-	double sum = 0;
-	for (int i = 0; i < m->o->n; i++)
-		m->weight[i] = 1.0 / m->o->n;
-	if (!list)
-		return WASD_OK;
-	if (cJSON_GetArraySize(list) != m->o->n)
-		return wasd_fail_at(err, WASD_EINVAL, "/weights", "/weights: %d shares for %d checkpoints",
-		                    cJSON_GetArraySize(list), m->o->n);
-	for (int i = 0; i < m->o->n; i++) {
-		const cJSON *v = cJSON_GetArrayItem(list, i);
-		char at[40];
-		snprintf(at, sizeof at, "/weights/%d", i);
-		if (!cJSON_IsNumber(v) || !(v->valuedouble >= 0 && v->valuedouble <= 1))
-			return wasd_fail_at(err, WASD_EINVAL, at, "%s: must be a number from 0 to 1", at);
-		sum += m->weight[i] = v->valuedouble;
-	}
-	if (fabs(sum - 1) > SUM_TOLERANCE)
-		return wasd_fail_at(err, WASD_EINVAL, "/weights", "/weights: they sum to %g, not to 1", sum);
-	for (int i = 0; i < m->o->n && sum != 1; i++)
-		m->weight[i] /= sum;
-	return WASD_OK;
-}
-
 static enum wasd_status read_request(struct merging *m, struct wasd_err *err)
 {
-	const cJSON *j = m->o->request;
-	double v;
-	int align;
-	enum wasd_status s = read_weights(m, wasd_json_get(j, "weights"), err);
-	if (s || (s = fields_choice(wasd_json_get(j, "align"), "/align", &wasd_merge_fields[ALIGN], &align, err)) ||
-	    (s = fields_number(wasd_json_get(j, "recalibrate"), "/recalibrate", &wasd_merge_fields[RECALIBRATE], &v, err)))
-		return s;
-	m->align = (enum merge_align)align;
-	m->recalibrate = v != 0;
-	if ((s = fields_number(wasd_json_get(j, "path"), "/path", &wasd_merge_fields[PATH], &v, err)))
-		return s;
-	m->points = (int)v;
-	if (m->points == 1 || (m->points && m->o->n != 2))
-		return wasd_fail_at(err, WASD_EINVAL, "/path",
-		                    m->points == 1 ? "/path: a path has its two ends at least" :
-		                                     "/path: a path leads between two checkpoints, there are %d",
-		                    m->o->n);
-	if (!m->o->data && (m->recalibrate || m->points || m->align == ALIGN_ACTIVATIONS))
+	enum wasd_status s = wasd_merge_read(m->o->request, m->o->n, &m->how, err);
+	if (!s && !m->o->data && wasd_merge_measures(&m->how))
 		return wasd_fail_at(err, WASD_EINVAL, "/dataset", "/dataset: images are needed to measure");
-	return WASD_OK;
+	return s;
 }
 
 /* ---- the files -------------------------------------------------------------------------------------------------- */
@@ -209,7 +148,7 @@ static bool go_on(void *ctx)
 static enum wasd_status align_one(struct merging *m, int k, int *perm, real *spare, struct wasd_err *err)
 {
 	merge_groups_identity(m->groups, perm);
-	enum wasd_status s = m->align == ALIGN_WEIGHTS ?
+	enum wasd_status s = m->how.align == WASD_ALIGN_WEIGHTS ?
 	                         merge_match_weights(m->groups, m->param[0], m->param[k], NULL, perm,
 	                                             (struct merge_tick){go_on, m}, &m->match[k], err) :
 	                         merge_match_activations(m, k, perm, err);
@@ -223,7 +162,7 @@ static enum wasd_status align_one(struct merging *m, int k, int *perm, real *spa
 
 static enum wasd_status align(struct merging *m, struct wasd_err *err)
 {
-	if (m->align == ALIGN_NONE)
+	if (m->how.align == WASD_ALIGN_NONE)
 		return WASD_OK;
 	enum wasd_status s = merge_groups_create(m->graph, m->has_dom ? &m->draw : NULL, &m->groups, err);
 	if (s)
@@ -248,17 +187,17 @@ static void mix(struct merging *m, const double *weight)
 static enum wasd_status walk(struct merging *m, struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
-	if (m->points && !(m->path = wasd_calloc((size_t)m->points, sizeof *m->path)))
-		return wasd_fail(err, WASD_ENOMEM, "a path of %d points", m->points);
-	for (int i = 0; i < m->points && !s; i++) {
+	if (m->how.points && !(m->path = wasd_calloc((size_t)m->how.points, sizeof *m->path)))
+		return wasd_fail(err, WASD_ENOMEM, "a path of %d points", m->how.points);
+	for (int i = 0; i < m->how.points && !s; i++) {
 		struct merge_point *p = &m->path[i];
-		p->lambda = (double)i / (m->points - 1);
+		p->lambda = (double)i / (m->how.points - 1);
 		mix(m, (double[]){p->lambda, 1 - p->lambda});
 		s = merge_examine(m, NULL, WASD_STATS_AOM, &p->val, err);
 	}
-	for (int i = 0; i < m->points && !s; i++) {
+	for (int i = 0; i < m->how.points && !s; i++) {
 		const struct merge_point *p = &m->path[i];
-		double line = p->lambda * m->path[m->points - 1].val.loss + (1 - p->lambda) * m->path[0].val.loss;
+		double line = p->lambda * m->path[m->how.points - 1].val.loss + (1 - p->lambda) * m->path[0].val.loss;
 		m->barrier = fmax(m->barrier, p->val.loss - line);
 	}
 	return s;
@@ -288,8 +227,8 @@ static enum wasd_status check_finite(const struct merging *m, enum wasd_stats_se
 
 static enum wasd_status measure(struct merging *m, struct wasd_err *err)
 {
-	mix(m, m->weight);
-	if (!m->recalibrate)
+	mix(m, m->how.weight);
+	if (!m->how.recalibrate)
 		return WASD_OK;
 	enum wasd_status s = merge_examine(m, NULL, WASD_STATS_AOM, &m->val[0], err);
 	if (!s && m->has_dom)
@@ -324,9 +263,9 @@ static bool list_files(const struct merging *m, cJSON *j)
 	for (int k = 0; k < m->o->n; k++) {
 		cJSON *one = cJSON_CreateObject();
 		ok = put(one, "checkpoint", cJSON_CreateString(m->o->file[k].name)) &&
-		     put(one, "weight", cJSON_CreateNumber(m->weight[k])) && ok;
+		     put(one, "weight", cJSON_CreateNumber(m->how.weight[k])) && ok;
 		ok = push(from, one) && ok;
-		if (k && m->align == ALIGN_WEIGHTS)
+		if (k && m->how.align == WASD_ALIGN_WEIGHTS)
 			ok = push(sweeps, cJSON_CreateNumber(m->match[k].sweeps)) &&
 			     push(inner, cJSON_CreateDoubleArray((double[]){m->match[k].before, m->match[k].after}, 2)) && ok;
 	}
@@ -338,7 +277,7 @@ static bool list_files(const struct merging *m, cJSON *j)
 static cJSON *merged_from(const struct merging *m)
 {
 	cJSON *j = cJSON_CreateObject();
-	if (put(j, "align", cJSON_CreateString(aligns[m->align])) && list_files(m, j))
+	if (put(j, "align", cJSON_CreateString(wasd_aligns[m->how.align])) && list_files(m, j))
 		return j;
 	cJSON_Delete(j);
 	return NULL;
@@ -354,14 +293,14 @@ static bool list_path(const struct merging *m, cJSON *j)
 {
 	cJSON *path = cJSON_CreateArray();
 	bool ok = true;
-	for (int i = 0; i < m->points; i++) {
+	for (int i = 0; i < m->how.points; i++) {
 		const struct merge_point *p = &m->path[i];
 		cJSON *one = cJSON_CreateObject();
 		ok = put(one, "lambda", cJSON_CreateNumber(p->lambda)) && put(one, "loss", number(p->val.loss)) &&
 		     put(one, "accuracy", cJSON_CreateNumber(p->val.accuracy)) && ok;
 		ok = push(path, one) && ok;
 	}
-	return put(j, "path", path) && ok && (!m->points || put(j, "barrier", number(m->barrier)));
+	return put(j, "path", path) && ok && (!m->how.points || put(j, "barrier", number(m->barrier)));
 }
 
 static cJSON *make_info(const struct merging *m, const cJSON *from)
@@ -391,7 +330,7 @@ static cJSON *make_metrics(const struct merging *m)
 	static const char *const names[2][2] = {{"val_acc_aom", "val_loss_aom"}, {"val_acc_dom", "val_loss_dom"}};
 	cJSON *j = cJSON_CreateObject();
 	bool ok = j;
-	for (int i = 0; ok && m->recalibrate && i < 1 + m->has_dom; i++)
+	for (int i = 0; ok && m->how.recalibrate && i < 1 + m->has_dom; i++)
 		ok = put(j, names[i][0], cJSON_CreateNumber(m->val[i].accuracy)) && put(j, names[i][1], number(m->val[i].loss));
 	if (ok)
 		return j;
@@ -401,7 +340,7 @@ static cJSON *make_metrics(const struct merging *m)
 
 static cJSON *make_modes(const struct merging *m)
 {
-	bool measured = m->recalibrate || !wasd_graph_stats(m->graph);
+	bool measured = m->how.recalibrate || !wasd_graph_stats(m->graph);
 	cJSON *list = cJSON_CreateArray();
 	if (push(list, mode_entry(WASD_MODE_AOM, &mode_plain, NULL, "", measured)) &&
 	    (!m->has_dom ||
@@ -416,9 +355,10 @@ static enum wasd_status write_checkpoint(const struct merging *m, const cJSON *f
                                          struct wasd_err *err)
 {
 	const struct checkpoint *c = &m->ckpt[0];
-	const real *aom = m->recalibrate ? wasd_model_stats(m->model, WASD_STATS_AOM) : NULL;
+	const real *aom = m->how.recalibrate ? wasd_model_stats(m->model, WASD_STATS_AOM) : NULL;
 	/* In the order of the list; slim has those of AOM. */
-	const real *stats[] = {aom, m->recalibrate && m->has_dom ? wasd_model_stats(m->model, WASD_STATS_DOM) : NULL, NULL};
+	const real *stats[] = {aom, m->how.recalibrate && m->has_dom ? wasd_model_stats(m->model, WASD_STATS_DOM) : NULL,
+	                       NULL};
 	const char **names = wasd_calloc((size_t)c->classes, sizeof *names);
 	cJSON *modes = make_modes(m), *progress = cJSON_CreateObject();
 	const cJSON *name;

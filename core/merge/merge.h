@@ -10,7 +10,6 @@
 #include "wasd/merge.h"
 #include "wasd/weights.h"
 
-enum merge_align { ALIGN_WEIGHTS, ALIGN_ACTIVATIONS, ALIGN_NONE }; /* in the order of the choices of "align" */
 enum { MERGE_BATCH = 128, MERGE_ACTIVATION_IMAGES = 256 };
 
 struct merge_point {
@@ -20,11 +19,7 @@ struct merge_point {
 
 struct merging {
 	const struct wasd_merge_opts *o;
-	/* the request */
-	double weight[WASD_MERGE_MAX];
-	enum merge_align align;
-	bool recalibrate;
-	int points;
+	struct wasd_merge_how how;
 	/* the files */
 	struct checkpoint ckpt[WASD_MERGE_MAX];
 	struct train_spec spec; /* of the first */

@@ -63,6 +63,7 @@ const struct client_command *const client_commands[] = {
 	&client_command_classify,
 	&client_command_undeploy,
 	&client_command_profiles,
+	&client_command_merge,
 	&client_command_export,
 	&client_command_models_add,
 	&client_command_models_alias,

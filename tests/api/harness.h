@@ -54,6 +54,8 @@ static struct {
 	bool little_memory;
 	enum wasd_status no_sizes;  /* the answer of the estimates, unless it is WASD_OK */
 	enum wasd_status no_report; /* the answer of the reports, unless it is WASD_OK */
+	enum wasd_status no_merge;  /* the same of a new merge */
+	cJSON *merge;               /* the record of the last one */
 	bool not_ready, engine_down, ingest_refuses, no_mode;
 	const char *serving_health; /* the daemon's report on its serving; NULL: no problem */
 	char question[4096];        /* the last question to the infer process */
@@ -138,6 +140,46 @@ static enum wasd_status fake_report(struct reports *self, const struct storage_j
 		test ? "{\"images\":20,\"modes\":{\"aom\":{\"accuracy\":0.25}}}" :
 			   "{\"images\":10,\"modes\":{\"aom\":{\"accuracy\":0.5,\"confusion\":[[3,1,0],[0,2,2],[1,1,0]]}}}");
 	return *text ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory");
+}
+
+/* There is one merge, "merge_1"; a new one is it, too. */
+static enum wasd_status fake_merge_begin(struct merges *self, cJSON *record, char id[40], struct wasd_err *err)
+{
+	(void)self;
+	cJSON_Delete(t.merge);
+	t.merge = record;
+	if (t.no_merge)
+		return wasd_fail(err, t.no_merge, "16 merges wait");
+	snprintf(id, 40, "merge_1");
+	return WASD_OK;
+}
+
+static enum wasd_status fake_merge_get(struct merges *self, const char *id, cJSON **record, struct wasd_err *err)
+{
+	(void)self;
+	if (strcmp(id, "merge_1"))
+		return wasd_fail(err, WASD_ENOTFOUND, "no merge %s", id);
+	*record = t.merge ? cJSON_Duplicate(t.merge, true) : cJSON_CreateObject();
+	cJSON_AddStringToObject(*record, "id", id);
+	cJSON_AddStringToObject(*record, "state", t.merge ? "queued" : "ready");
+	cJSON_AddNumberToObject(*record, "created_at", 1000);
+	if (!t.merge)
+		cJSON_AddStringToObject(*record, "checkpoint", "ckpt_1");
+	return WASD_OK;
+}
+
+static cJSON *fake_merge_list(struct merges *self)
+{
+	cJSON *all = cJSON_CreateArray(), *one = NULL;
+	if (!fake_merge_get(self, "merge_1", &one, NULL))
+		cJSON_AddItemToArray(all, one);
+	return all;
+}
+
+static enum wasd_status fake_merge_forget(struct merges *self, const char *id, struct wasd_err *err)
+{
+	(void)self;
+	return strcmp(id, "merge_1") ? wasd_fail(err, WASD_ENOTFOUND, "no merge %s", id) : WASD_OK;
 }
 
 static void fake_hook_changed(struct webhooks *self)
@@ -656,6 +698,10 @@ __attribute__((unused)) static void setup(void)
 		.data = {.ingest = fake_ingest, .synthesize = fake_synthesize, .preview = fake_preview, .gone = fake_gone},
 		.blobs = {.put = fake_blob_put, .open = fake_blob_open},
 		.reports = {.get = fake_report},
+		.merges = {.begin = fake_merge_begin,
+	               .get = fake_merge_get,
+	               .list = fake_merge_list,
+	               .forget = fake_merge_forget},
 		.files = {.export_ckpt = fake_export, .import_blob = fake_import, .inspect = fake_inspect},
 		.serving = {.changed = fake_deployment_changed,
 	                .tuned = fake_deployment_tuned,
@@ -686,6 +732,7 @@ __attribute__((unused)) static void teardown(void)
 	storage_close(t.db);
 	metrics_destroy(t.ctx.metrics);
 	cJSON_Delete(t.caps);
+	cJSON_Delete(t.merge);
 	wasd_remove_tree(t.dir, NULL);
 }
 

@@ -1,5 +1,5 @@
 /* wasd/merge.h - merging checkpoints: the channels of all but the first change places so that they resemble the
- * first's, the weights are mixed, and the BatchNorm statistics are measured anew.
+ * first's, the weights are mixed, and the BatchNorm statistics are measured anew (web/docs/merge.md).
  *
  * Mixed statistics would be wrong: activations of mixed weights vary less than the mean of their variances says, and
  * accuracy falls to chance. Alphas mix like weights. The state of optimizers and strategies is dropped. */
@@ -15,6 +15,19 @@ struct wasd_dataset;
 
 /* The members of a request: "weights", "align", "recalibrate", "path". */
 extern const struct wasd_field wasd_merge_fields[];
+extern const char *const wasd_aligns[]; /* ends at NULL */
+
+enum wasd_align { WASD_ALIGN_WEIGHTS, WASD_ALIGN_ACTIVATIONS, WASD_ALIGN_NONE }; /* in the order of wasd_aligns */
+struct wasd_merge_how {
+	double weight[WASD_MERGE_MAX];
+	enum wasd_align align;
+	bool recalibrate;
+	int points;
+};
+/* Reads the request of a merge of n checkpoints; other members are ignored. WASD_EINVAL carries the member's pointer.
+ */
+enum wasd_status wasd_merge_read(const cJSON *request, int n, struct wasd_merge_how *out, struct wasd_err *err);
+bool wasd_merge_measures(const struct wasd_merge_how *how); /* whether it needs images */
 
 struct wasd_merge_opts {
 	int n; /* 2 to WASD_MERGE_MAX */

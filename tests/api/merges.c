@@ -1,0 +1,109 @@
+/* tests/api/merges.c - merges: what a request becomes, what is refused at once, show, list, delete. */
+#include "harness.h"
+
+static char job[64], ckpt[32];
+
+static char *body_of(const char *more)
+{
+	static char out[300];
+	snprintf(out, sizeof out, "{\"checkpoints\":[\"%s\",\"%s\"]%s}", ckpt, ckpt, more);
+	return out;
+}
+
+static void begin(void)
+{
+	setup();
+	make_dataset("data", test_info);
+	make_job("resnet18", job);
+	run_job(job, true, ckpt);
+}
+
+static void asking(void)
+{
+	begin();
+	struct answer a = send("POST", "/v1/checkpoints:merge", body_of(",\"path\":11,\"weights\":[0.25,0.75]"));
+	CHECK_INT(a.r.status, 202);
+	CHECK_STR(api_response_header(&a.r, "Location"), "/v1/merges/merge_1");
+	CHECK_STR(str(&a, "state"), "queued");
+	CHECK_STR(at_str(&a, "checkpoints/1"), ckpt);
+	CHECK_STR(at_str(&a, "dataset/name"), "data"); /* that of the first checkpoint's job */
+	CHECK_INT(at_num(&a, "dataset/version"), 1);
+	CHECK_STR(at_str(&a, "request/align"), "weights");
+	CHECK_INT(at_num(&a, "request/path"), 11);
+	CHECK_NEAR(at_num(&a, "request/weights/1"), 0.75, 0);
+	CHECK_STR(str(&a, "created_at"), "1970-01-01T00:00:01.000Z");
+	CHECK(cJSON_IsNull(wasd_json_get(a.json, "checkpoint")) && cJSON_IsNull(wasd_json_get(a.json, "finished_at")));
+	answer_done(&a);
+	/* Nothing is measured: no data set. */
+	a = send("POST", "/v1/checkpoints:merge", body_of(",\"recalibrate\":false,\"align\":\"none\""));
+	CHECK(a.r.status == 202 && !wasd_json_get(a.json, "dataset"));
+	answer_done(&a);
+	t.no_merge = WASD_EBUSY;
+	expect(503, "POST", "/v1/checkpoints:merge", body_of(""));
+	teardown();
+}
+
+static void refused(void)
+{
+	static const struct {
+		const char *more, *pointer;
+	} rows[] = {
+		{",\"weights\":[0.5]", "/weights"},
+		{",\"weights\":[0.5,0.4]", "/weights"},
+		{",\"weights\":[2,-1]", "/weights/0"},
+		{",\"align\":\"luck\"", "/align"},
+		{",\"path\":1}", "/path"},
+		{",\"path\":102", "/path"},
+		{",\"recalibrate\":1", "/recalibrate"},
+		{",\"dataset\":\"none\"", "/dataset"},
+		{",\"lambda\":0.5", "/lambda"},
+	};
+	begin();
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		char *body = body_of(rows[i].more);
+		if (strstr(rows[i].more, "}"))
+			body[strlen(body) - 1] = 0;
+		struct answer a = send("POST", "/v1/checkpoints:merge", body);
+		CHECK_MSG(a.r.status == 422, "%s: %d", body, a.r.status);
+		CHECK_STR(at_str(&a, "errors/0/pointer"), rows[i].pointer);
+		answer_done(&a);
+	}
+	static const char *const bodies[][2] = {{"{}", "/checkpoints"},
+	                                        {"{\"checkpoints\":[\"ckpt_1\"]}", "/checkpoints"},
+	                                        {"{\"checkpoints\":[\"ckpt_1\",\"ckpt_2\"]}", "/checkpoints/0"},
+	                                        {"{\"checkpoints\":[7,\"ckpt_2\"]}", "/checkpoints/0"}};
+	for (size_t i = 0; i < API_LEN(bodies); i++) {
+		struct answer a = send("POST", "/v1/checkpoints:merge", bodies[i][0]);
+		CHECK_INT(a.r.status, 422);
+		CHECK_STR(at_str(&a, "errors/0/pointer"), bodies[i][1]);
+		answer_done(&a);
+	}
+	CHECK(!t.merge);
+	teardown();
+}
+
+static void showing(void)
+{
+	begin();
+	struct answer a = send("GET", "/v1/merges/merge_1?wait=1s", NULL);
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(at_str(&a, "links/checkpoint"), "/v1/checkpoints/ckpt_1");
+	CHECK_STR(at_str(&a, "links/self"), "/v1/merges/merge_1");
+	answer_done(&a);
+	a = send("GET", "/v1/merges", NULL);
+	CHECK_STR(at_str(&a, "items/0/id"), "merge_1");
+	CHECK_STR(at_str(&a, "items/0/created_at"), "1970-01-01T00:00:01.000Z");
+	answer_done(&a);
+	expect(404, "GET", "/v1/merges/merge_2", NULL);
+	expect(404, "DELETE", "/v1/merges/merge_2", NULL);
+	expect(204, "DELETE", "/v1/merges/merge_1", NULL);
+	teardown();
+}
+
+int main(void)
+{
+	TEST_RUN(asking);
+	TEST_RUN(refused);
+	TEST_RUN(showing);
+	TEST_END();
+}
