@@ -8,7 +8,7 @@
 #include "wasd/alive.h"
 #include "graph/graph.h"
 #include "infer/bundle.h"
-#include "quant/quant.h"
+#include "quant/make.h"
 #include "wasd/cpu.h"
 #include "wasd/graph.h"
 #include "wasd/infer.h"
@@ -451,10 +451,12 @@ static enum wasd_status infer_step(struct subject *s, struct wasd_err *err)
 static enum wasd_status quantise(const struct bench *b, struct wasd_bundle *bundle, struct wasd_err *err)
 {
 	struct wasd_quant *q = NULL;
-	enum wasd_status s = quant_minmax(bundle_model(bundle), b->x, b->batch < 8 ? b->batch : 8, &q, err);
+	struct wasd_batch few = {.n = b->batch < 8 ? b->batch : 8, .x = b->x};
+	struct quant_images images = {.given = &few, .batch = few.n};
+	enum wasd_status s = quant_make(bundle_model(bundle), NULL, &images, &(struct quant_how){0}, &q, err);
 	if (!s)
 		s = bundle_quantise(bundle, q, err);
-	quant_destroy(q);
+	quant_made_destroy(q);
 	return s;
 }
 

@@ -323,7 +323,7 @@ static void conv_forward(struct step *s, const struct run *r)
 		s->status = WASD_EINTERNAL;
 }
 
-static void describe(const struct step *s, const char *algorithm, const char *implementation, int images, cJSON *to)
+void int8_describe(const struct step *s, const char *algorithm, const char *implementation, int images, cJSON *to)
 {
 	char kernel[24];
 	cJSON *o = cJSON_CreateObject();
@@ -344,11 +344,11 @@ static void conv_explain(const struct step *s, cJSON *to)
 {
 	const struct plan8 *p = s->plan;
 	if (p->filters)
-		describe(s, "int8 depthwise", "wasd", 0, to);
+		int8_describe(s, "int8 depthwise", "wasd", 0, to);
 	for (int i = 0; i < p->count; i++) {
-		describe(s, "int8", prim8_info(p->v[i].main), p->v[i].n, to);
+		int8_describe(s, "int8", prim8_info(p->v[i].main), p->v[i].n, to);
 		if (p->v[i].coarse)
-			describe(s, "int8, coarse", prim8_info(p->v[i].coarse), p->v[i].n, to);
+			int8_describe(s, "int8, coarse", prim8_info(p->v[i].coarse), p->v[i].n, to);
 	}
 }
 

@@ -7,9 +7,7 @@
  * Filters are taken 16 at a time, a lane each, for a few pixels. Groups of several channels are computed as if they
  * were one, with zeros between; one channel per filter has a loop of its own. */
 #include "onednn/int8.h"
-#include "wasd/json.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define TILE 6 /* pixels whose sums are held in registers */
@@ -202,17 +200,7 @@ INT8_HOT static void float_forward(struct step *s, const struct run *r)
 
 static void float_explain(const struct step *s, cJSON *to)
 {
-	struct geometry g = geometry_of(s->node);
-	char kernel[24];
-	cJSON *o = cJSON_CreateObject();
-	snprintf(kernel, sizeof kernel, "%dx%d", g.kh, g.kw);
-	cJSON_AddStringToObject(o, "layer", s->node->name);
-	cJSON_AddStringToObject(o, "pass", "forward");
-	cJSON_AddStringToObject(o, "kernel", kernel);
-	cJSON_AddStringToObject(o, "algorithm", "float");
-	cJSON_AddStringToObject(o, "implementation", "wasd");
-	if (!cJSON_AddItemToArray(to, o))
-		cJSON_Delete(o);
+	int8_describe(s, "float", "wasd", 0, to);
 }
 
 const struct layer_kernel int8_float_conv = {.plan = float_plan, .forward = float_forward, .explain = float_explain};

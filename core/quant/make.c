@@ -109,6 +109,8 @@ static enum wasd_status see_images(struct maker *k, const struct quant_images *i
                                    struct wasd_err *err)
 {
 	enum wasd_status s = WASD_OK;
+	if (im->given)
+		return see_batch(k, im->given, see, err);
 	wasd_loader_seek(im->loader, 0, 0);
 	for (uint32_t i = 0; i < im->batches && !s; i++) {
 		if (!im->go_on(im->ctx, part * (int)im->batches + (int)i, parts * (int)im->batches))

@@ -18,9 +18,10 @@ struct quant_how {
 	enum quant_ranges ranges; /* of what is stored between layers */
 };
 
-/* What the network is calibrated on: the first `batches` batches of a loader. go_on is called before each; false ends
- * the calibration with WASD_ECANCELLED. */
+/* What the network is calibrated on: the first `batches` batches of a loader, or one batch that is given. go_on is
+ * called before each of the loader's; false ends the calibration with WASD_ECANCELLED. */
 struct quant_images {
+	const struct wasd_batch *given; /* NULL: from the loader */
 	struct wasd_loader *loader;
 	uint32_t batches;
 	int batch; /* the most images of one */

@@ -16,14 +16,7 @@ enum wasd_status quant_check(const struct wasd_graph *g, const struct wasd_quant
 /* A copy that owns its arrays and weights, for quant_destroy. q is sound. */
 enum wasd_status quant_copy(const struct wasd_graph *g, const struct wasd_quant *q, struct wasd_quant **out,
                             struct wasd_err *err);
-void quant_destroy(struct wasd_quant *q); /* what quant_copy made, or NULL */
-/* The int8 network of the folded model m by the largest values in n images x (N,C,H,W): u8 behind activations, else s8;
- * the last linear layer, sums over windows and global pools stay float. For quant_destroy. */
-enum wasd_status quant_minmax(struct wasd_model *m, const real *x, int n, struct wasd_quant **out,
-                              struct wasd_err *err);
-/* 8-bit weights of `outs` filters of `fan` weights each, and the scale of each filter: max |w| / 127, rounded to
- * nearest even; a filter of zeros has the scale 1. */
-void quant_channels(const real *w, int outs, size_t fan, int8_t *q, float *scale);
+void quant_destroy(struct wasd_quant *q);                                   /* what quant_copy made, or NULL */
 size_t quant_bytes(const struct wasd_graph *g, const struct wasd_quant *q); /* of a copy */
 
 #endif
