@@ -13,13 +13,12 @@ static double by_fan_in(const struct param *p, enum wasd_initial initial, struct
 	return p->ndims > 1 ? sqrt(2) * bound * wasd_rng_normal(r) : 0;
 }
 
-/* One random stream for all parameters, in their order. */
-static void init_params(struct wasd_model *m, uint64_t seed)
+void wasd_graph_first_values(const struct wasd_graph *g, uint64_t seed, real *block)
 {
 	struct wasd_rng r;
 	wasd_rng_init(&r, seed, "init", 0, 0);
-	for (int i = 0; i < m->graph->n_params; i++) {
-		const struct param *p = &m->graph->params[i];
+	for (int i = 0; i < g->n_params; i++) {
+		const struct param *p = &g->params[i];
 		for (size_t k = 0; k < p->count; k++) {
 			double v = 0;
 			switch (p->init) {
@@ -32,10 +31,10 @@ static void init_params(struct wasd_model *m, uint64_t seed)
 			case PARAM_ZERO:
 				break;
 			case PARAM_FAN_IN:
-				v = by_fan_in(p, m->graph->initial, &r);
+				v = by_fan_in(p, g->initial, &r);
 				break;
 			}
-			m->master[p->offset + k] = (real)v;
+			block[p->offset + k] = (real)v;
 		}
 	}
 }
@@ -59,7 +58,7 @@ enum wasd_status wasd_model_create(struct wasd_graph *g, uint64_t seed, struct w
 		wasd_model_destroy(m);
 		return wasd_fail(err, WASD_ENOMEM, "no memory for %zu parameters", g->param_count);
 	}
-	init_params(m, seed);
+	wasd_graph_first_values(g, seed, m->master);
 	for (int s = 0; s < WASD_STATS_SETS; s++)
 		for (int i = 0; i < g->n_stats; i++)
 			for (int c = 0; c < g->stats[i].channels; c++)

@@ -135,6 +135,8 @@ enum wasd_stats_set { WASD_STATS_TRAIN, WASD_STATS_AOM, WASD_STATS_DOM, WASD_STA
  * 1. */
 enum wasd_status wasd_model_create(struct wasd_graph *g, uint64_t seed, struct wasd_model **out, struct wasd_err *err);
 void wasd_model_destroy(struct wasd_model *m);
+/* Writes those initial values to a block of the same layout. One random stream serves all parameters in their order. */
+void wasd_graph_first_values(const struct wasd_graph *g, uint64_t seed, real *block);
 const struct wasd_graph *wasd_model_graph(const struct wasd_model *m);
 real *wasd_model_master(struct wasd_model *m); /* wasd_graph_param_count elements, one block */
 /* The values that passes compute with. For most parameters they are in the master block. A linked parameter has
