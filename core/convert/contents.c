@@ -16,7 +16,7 @@ enum { MASKS = 8, ONE_TAP = 32, KERNELS = 64, KERNEL_INPUTS = 8 };
 struct layer_weights {
 	struct wasd_node_info node;
 	struct wasd_param_info param;
-	const struct wasd_st_tensor *values;
+	struct wasd_st_tensor values;
 	const uint8_t *mask[MASKS];
 	char strategy[MASKS][40];
 	int masks;
@@ -26,11 +26,11 @@ static double value_of(const struct layer_weights *l, size_t i)
 {
 	float f;
 	double v;
-	if (l->values->dtype == WASD_F64) {
-		memcpy(&v, (const char *)l->values->data + 8 * i, sizeof v);
+	if (l->values.dtype == WASD_F64) {
+		memcpy(&v, (const char *)l->values.data + 8 * i, sizeof v);
 		return v;
 	}
-	memcpy(&f, (const char *)l->values->data + 4 * i, sizeof f);
+	memcpy(&f, (const char *)l->values.data + 4 * i, sizeof f);
 	return f;
 }
 
@@ -61,14 +61,15 @@ static enum wasd_status find_weights(const struct checkpoint *c, const struct wa
 {
 	struct layer_weights l = {.node = wasd_graph_node_info(g, n)};
 	l.param = wasd_graph_param_info(g, l.node.weight);
-	l.values = wasd_st_find(c->st, l.param.name);
-	bool same = l.values && (l.values->dtype == WASD_F32 || l.values->dtype == WASD_F64) &&
-	            l.values->ndims == l.param.ndims;
+	enum wasd_status s = checkpoint_param(c, g, l.node.weight, &l.values, err);
+	if (s)
+		return s;
+	bool same = (l.values.dtype == WASD_F32 || l.values.dtype == WASD_F64) && l.values.ndims == l.param.ndims;
 	for (int d = 0; same && d < l.param.ndims; d++)
-		same = l.values->dims[d] == (size_t)l.param.dims[d];
+		same = l.values.dims[d] == (size_t)l.param.dims[d];
 	if (!same)
-		return wasd_fail_at(err, WASD_ECORRUPT, l.param.name, "%.120s: missing, or not of the shape that a %.40s has",
-		                    l.param.name, c->arch);
+		return wasd_fail_at(err, WASD_ECORRUPT, l.param.name, "%.120s: not of the shape that a %.40s has", l.param.name,
+		                    c->arch);
 	for (size_t i = 0; i < wasd_st_count(c->st); i++)
 		take_mask(wasd_st_at(c->st, i), &l);
 	*out = l;

@@ -22,6 +22,16 @@ static enum wasd_status pass(const struct checkpoint *c, const char *name, struc
 	return WASD_OK;
 }
 
+static enum wasd_status pass_param(const struct checkpoint *c, const struct wasd_graph *g, int param,
+                                   struct wasd_st_writer *w, struct wasd_err *err)
+{
+	struct wasd_st_tensor t;
+	enum wasd_status s = checkpoint_param(c, g, param, &t, err);
+	if (!s)
+		wasd_st_writer_add(w, t.name, t.dtype, t.ndims, t.dims, t.data);
+	return s;
+}
+
 static enum wasd_status pass_stats(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
                                    struct wasd_st_writer *w, struct wasd_err *err)
 {
@@ -131,7 +141,7 @@ enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **o
 		goto end;
 	}
 	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
-		s = pass(&c, wasd_graph_param_info(g, i).name, w, err);
+		s = pass_param(&c, g, i, w, err);
 	cJSON_ArrayForEach(entry, c.modes)
 		if (!s && !(s = mode_read(entry, &m, err)) && m.measured && !written(&c, entry, m.statistics))
 			s = pass_stats(&c, g, m.statistics, w, err);

@@ -92,6 +92,53 @@ static enum wasd_status read_pixels(struct checkpoint *c, struct wasd_err *err)
 	return s;
 }
 
+/* ---- composed parameters ---- */
+
+/* Made when a parameter is first asked for. */
+struct checkpoint_composed {
+	const struct weight_strategy *by;
+	real *block; /* like a model's, with the composed parameters filled in; NULL: not made yet */
+	bool *has;   /* per parameter: true if it is composed */
+};
+
+/* The object of the strategy in the job's list; NULL: it is not there. */
+static const cJSON *entry_of(const struct checkpoint *c, const struct weight_strategy *by)
+{
+	const cJSON *entry;
+	const char *type;
+	cJSON_ArrayForEach(entry, wasd_json_get(c->spec, "weights"))
+		if (wasd_json_str(entry, "type", &type) && !strcmp(type, by->name))
+			return entry;
+	return NULL;
+}
+
+static enum wasd_status read_composed(struct checkpoint *c, struct wasd_err *err)
+{
+	const char *name;
+	if (strcmp(wasd_st_meta(c->st, "format"), CHECKPOINT_FORMAT_COMPACT))
+		return WASD_OK;
+	enum wasd_status s = metadata(c->st, "composed", &name, err);
+	const struct weight_strategy *by = s ? NULL : weight_strategy_find(name);
+	if (!s)
+		s = kind_of("composed", by && by->compact && entry_of(c, by), "a compact strategy of the job", err);
+	if (s)
+		return s;
+	c->composed = wasd_calloc(1, sizeof *c->composed);
+	if (!c->composed)
+		return wasd_fail(err, WASD_ENOMEM, "checkpoint");
+	c->composed->by = by;
+	return WASD_OK;
+}
+
+static void composed_done(struct checkpoint_composed *d)
+{
+	if (!d)
+		return;
+	wasd_free(d->block);
+	wasd_free(d->has);
+	wasd_free(d);
+}
+
 /* ---- the list of modes ---- */
 
 /* Files of format 1 have AOM and, if they have a draw, DOM; "progress" records which of them were measured. */
@@ -169,7 +216,8 @@ enum wasd_status checkpoint_read_modes(const struct wasd_st *st, cJSON **list, s
 
 bool checkpoint_is(const char *format)
 {
-	return !strcmp(format, CHECKPOINT_FORMAT) || !strcmp(format, CHECKPOINT_FORMAT_1);
+	return !strcmp(format, CHECKPOINT_FORMAT) || !strcmp(format, CHECKPOINT_FORMAT_COMPACT) ||
+	       !strcmp(format, CHECKPOINT_FORMAT_1);
 }
 
 enum wasd_status checkpoint_mode(const struct checkpoint *c, const char *name, struct mode *out, struct wasd_err *err)
@@ -199,8 +247,8 @@ static enum wasd_status read_metadata(struct checkpoint *c, struct wasd_err *err
 		return s;
 	if (!checkpoint_is(format))
 		return wasd_fail_at(err, WASD_ECORRUPT, "format",
-		                    "checkpoint: format is \"%.60s\", this program reads \"" CHECKPOINT_FORMAT
-		                    "\" and \"" CHECKPOINT_FORMAT_1 "\"",
+		                    "checkpoint: format is \"%.60s\", this program reads \"" CHECKPOINT_FORMAT_COMPACT
+		                    "\", \"" CHECKPOINT_FORMAT "\" and \"" CHECKPOINT_FORMAT_1 "\"",
 		                    format);
 	if ((s = metadata(c->st, "arch", &c->arch, err)) ||
 	    (s = metadata(c->st, "dataset_digest", &c->dataset_digest, err)) ||
@@ -210,7 +258,7 @@ static enum wasd_status read_metadata(struct checkpoint *c, struct wasd_err *err
 	    (s = metadata_json(c->st, "fingerprint", &c->fingerprint, err)) ||
 	    (s = metadata_json(c->st, "classes", &c->class_names, err)) || (s = read_input(c, err)) ||
 	    (s = read_prepare(c, err)) || (s = read_pixels(c, err)) || (s = read_network(c, err)) ||
-	    (s = kind_of("spec", cJSON_IsObject(c->spec), "an object", err)) ||
+	    (s = read_composed(c, err)) || (s = kind_of("spec", cJSON_IsObject(c->spec), "an object", err)) ||
 	    (s = kind_of("was", cJSON_IsObject(c->was) || cJSON_IsFalse(c->was), "an object or false", err)) ||
 	    (s = kind_of("progress", cJSON_IsObject(c->progress), "an object", err)))
 		return s;
@@ -245,6 +293,7 @@ void checkpoint_done(struct checkpoint *c)
 	cJSON_Delete(c->progress);
 	cJSON_Delete(c->fingerprint);
 	cJSON_Delete(c->class_names);
+	composed_done(c->composed);
 	wasd_st_close(c->st);
 	*c = (struct checkpoint){0};
 }
@@ -322,14 +371,17 @@ enum wasd_status checkpoint_check_names(const struct checkpoint *c, const struct
 	return WASD_OK;
 }
 
-/* Reads one tensor of known name and shape into dst. lowest: smaller values are refused (0 for variances,
- * -INFINITY otherwise). */
-static enum wasd_status load_one(const struct wasd_st *st, const char *arch, const char *name, int ndims,
-                                 const size_t *dims, double lowest, real *dst, struct wasd_err *err)
+static enum wasd_status missing(const char *name, struct wasd_err *err)
 {
-	const struct wasd_st_tensor *t = wasd_st_find(st, name);
-	if (!t)
-		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: missing from the checkpoint", name);
+	return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: missing from the checkpoint", name);
+}
+
+/* Copies a tensor of known shape into dst. lowest: smaller values are refused (0 for variances, -INFINITY otherwise).
+ */
+static enum wasd_status copy_tensor(const struct wasd_st_tensor *t, const char *arch, int ndims, const size_t *dims,
+                                    double lowest, real *dst, struct wasd_err *err)
+{
+	const char *name = t->name;
 	if (t->dtype != WASD_F32 && t->dtype != WASD_F64)
 		return wasd_fail_at(err, WASD_ECORRUPT, name, "%.120s: type %s, want F32", name, wasd_dtype_name(t->dtype));
 	bool same = t->ndims == ndims;
@@ -357,54 +409,34 @@ static enum wasd_status load_one(const struct wasd_st *st, const char *arch, con
 	return WASD_OK;
 }
 
+static enum wasd_status load_one(const struct wasd_st *st, const char *arch, const char *name, int ndims,
+                                 const size_t *dims, double lowest, real *dst, struct wasd_err *err)
+{
+	const struct wasd_st_tensor *t = wasd_st_find(st, name);
+	return t ? copy_tensor(t, arch, ndims, dims, lowest, dst, err) : missing(name, err);
+}
+
+static void dims_of(const struct wasd_param_info *p, size_t dims[4])
+{
+	for (int d = 0; d < p->ndims; d++)
+		dims[d] = (size_t)p->dims[d];
+}
+
 static enum wasd_status load_param(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
                                    int param, real *dst, struct wasd_err *err)
 {
 	struct wasd_param_info p = wasd_graph_param_info(g, param);
 	char name[NAME_MAX_LEN];
 	size_t dims[4];
-	for (int d = 0; d < p.ndims; d++)
-		dims[d] = (size_t)p.dims[d];
+	dims_of(&p, dims);
 	snprintf(name, sizeof name, "%s%s", prefix, p.name);
 	return load_one(c->st, c->arch, name, p.ndims, dims, -INFINITY, dst + p.offset, err);
-}
-
-enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
-                                        real *dst, struct wasd_err *err)
-{
-	enum wasd_status s = WASD_OK;
-	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
-		s = load_param(c, g, prefix, i, dst, err);
-	return s;
-}
-
-enum wasd_status checkpoint_load_optim(const struct checkpoint *c, const struct wasd_graph *g,
-                                       const struct weight_chain *weights, const char *name, real *dst,
-                                       struct wasd_err *err)
-{
-	enum wasd_status s = WASD_OK;
-	char prefix[64];
-	snprintf(prefix, sizeof prefix, "optim.%s.", name);
-	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
-		if (!chain_composes(weights, i))
-			s = load_param(c, g, prefix, i, dst, err);
-	return s;
 }
 
 /* "weights.OWNER.NAME"; owner: the name of a strategy, or "master". */
 static void own_name(char out[NAME_MAX_LEN], const char *owner, const char *name)
 {
 	snprintf(out, NAME_MAX_LEN, "weights.%s.%s", owner, name);
-}
-
-static enum wasd_status load_masters(const struct checkpoint *c, const struct wasd_graph *g,
-                                     const struct weight_chain *weights, real *master, struct wasd_err *err)
-{
-	enum wasd_status s = WASD_OK;
-	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
-		if (chain_links(weights, i))
-			s = load_param(c, g, "weights.master.", i, master, err);
-	return s;
 }
 
 /* Packed bits are stored as bytes in one dimension; the writer adds them last, since their number is odd. */
@@ -432,12 +464,12 @@ static enum wasd_status load_state(const struct checkpoint *c, const struct chai
 	                 load_one(c->st, c->arch, name, t->ndims, t->dims, -INFINITY, t->values, err);
 }
 
-enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g,
-                                         struct weight_chain *weights, real *master, struct wasd_err *err)
+/* The states of all strategies, then what they learn, whose sizes may depend on the former. */
+static enum wasd_status load_states(const struct checkpoint *c, struct weight_chain *weights, struct wasd_err *err)
 {
 	struct chain_state own;
+	enum wasd_status s = WASD_OK;
 	int i = 0;
-	enum wasd_status s = load_masters(c, g, weights, master, err);
 	for (; !s && chain_state(weights, i, &own) && !own.learned; i++)
 		s = load_state(c, &own, err);
 	if (!s)
@@ -445,6 +477,114 @@ enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struc
 	for (; !s && chain_state(weights, i, &own); i++)
 		s = load_state(c, &own, err);
 	return s;
+}
+
+/* A chain with the one strategy of the file that composes, its state loaded. */
+static enum wasd_status make_chain(const struct checkpoint *c, const struct wasd_graph *g, struct weight_chain **out,
+                                   struct wasd_err *err)
+{
+	struct wasd_err why = {0};
+	cJSON *list = cJSON_CreateArray(), *entry = cJSON_Duplicate(entry_of(c, c->composed->by), true);
+	enum wasd_status s = list && entry && cJSON_AddItemToArray(list, entry) ?
+	                         chain_create(g, &(struct chain_spec){.weights = list}, out, &why) :
+	                         wasd_fail(&why, WASD_ENOMEM, "checkpoint");
+	if (s)
+		s = wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_ECORRUPT, "spec",
+		                 "checkpoint: its strategy of weights: %.180s", why.msg);
+	cJSON_Delete(list);
+	return s ? s : load_states(c, *out, err);
+}
+
+/* Once: the parameters that the file does not have. */
+static enum wasd_status compose(const struct checkpoint *c, const struct wasd_graph *g, struct wasd_err *err)
+{
+	struct checkpoint_composed *d = c->composed;
+	struct weight_chain *chain = NULL;
+	if (d->block)
+		return WASD_OK;
+	enum wasd_status s = make_chain(c, g, &chain, err);
+	wasd_free(d->has);
+	d->has = s ? NULL : wasd_calloc((size_t)wasd_graph_params(g), sizeof *d->has);
+	d->block = d->has ? wasd_alloc_aligned(wasd_graph_param_count(g), sizeof *d->block) : NULL;
+	for (int i = 0; d->block && i < wasd_graph_params(g); i++)
+		d->has[i] = chain_compact(chain, i);
+	if (d->block)
+		chain_compose(chain, d->block);
+	chain_destroy(chain);
+	return s || d->block ? s : wasd_fail(err, WASD_ENOMEM, "checkpoint");
+}
+
+enum wasd_status checkpoint_param(const struct checkpoint *c, const struct wasd_graph *g, int param,
+                                  struct wasd_st_tensor *out, struct wasd_err *err)
+{
+	struct wasd_param_info p = wasd_graph_param_info(g, param);
+	const struct wasd_st_tensor *t = wasd_st_find(c->st, p.name);
+	enum wasd_status s = !t && c->composed ? compose(c, g, err) : WASD_OK;
+	if (s)
+		return s;
+	if (!t && !(c->composed && c->composed->has[param]))
+		return missing(p.name, err);
+	if (t) {
+		*out = *t;
+		return WASD_OK;
+	}
+	*out = (struct wasd_st_tensor){.name = p.name,
+	                               .dtype = REAL_DTYPE,
+	                               .ndims = p.ndims,
+	                               .count = p.count,
+	                               .data = c->composed->block + p.offset};
+	dims_of(&p, out->dims);
+	return WASD_OK;
+}
+
+static enum wasd_status load_value(const struct checkpoint *c, const struct wasd_graph *g, int param, real *dst,
+                                   struct wasd_err *err)
+{
+	struct wasd_param_info p = wasd_graph_param_info(g, param);
+	struct wasd_st_tensor t;
+	size_t dims[4];
+	dims_of(&p, dims);
+	enum wasd_status s = checkpoint_param(c, g, param, &t, err);
+	return s ? s : copy_tensor(&t, c->arch, p.ndims, dims, -INFINITY, dst + p.offset, err);
+}
+
+enum wasd_status checkpoint_load_params(const struct checkpoint *c, const struct wasd_graph *g, const char *prefix,
+                                        real *dst, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
+		s = *prefix ? load_param(c, g, prefix, i, dst, err) : load_value(c, g, i, dst, err);
+	return s;
+}
+
+enum wasd_status checkpoint_load_optim(const struct checkpoint *c, const struct wasd_graph *g,
+                                       const struct weight_chain *weights, const char *name, real *dst,
+                                       struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	char prefix[64];
+	snprintf(prefix, sizeof prefix, "optim.%s.", name);
+	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
+		if (!chain_composes(weights, i))
+			s = load_param(c, g, prefix, i, dst, err);
+	return s;
+}
+
+static enum wasd_status load_masters(const struct checkpoint *c, const struct wasd_graph *g,
+                                     const struct weight_chain *weights, real *master, struct wasd_err *err)
+{
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; i < wasd_graph_params(g) && !s; i++)
+		if (chain_links(weights, i))
+			s = load_param(c, g, "weights.master.", i, master, err);
+	return s;
+}
+
+enum wasd_status checkpoint_load_weights(const struct checkpoint *c, const struct wasd_graph *g,
+                                         struct weight_chain *weights, real *master, struct wasd_err *err)
+{
+	enum wasd_status s = load_masters(c, g, weights, master, err);
+	return s ? s : load_states(c, weights, err);
 }
 
 static void stat_name(char out[NAME_MAX_LEN], const char *prefix, const char *bn, const char *which)
@@ -517,11 +657,14 @@ static void add_optim(struct wasd_st_writer *w, const struct wasd_graph *g, cons
 	}
 }
 
-static void add_weights(struct wasd_st_writer *w, const struct wasd_graph *g, const struct wasd_model *m)
+/* chain (NULL: none): the parameters that a compact strategy composes are left out. */
+static void add_weights(struct wasd_st_writer *w, const struct wasd_graph *g, const struct wasd_model *m,
+                        const struct weight_chain *chain)
 {
 	for (int i = 0; i < wasd_graph_params(g); i++) {
 		struct wasd_param_info p = wasd_graph_param_info(g, i);
-		add_param(w, "", &p, wasd_model_weights(m, i));
+		if (!chain || !chain_compact(chain, i))
+			add_param(w, "", &p, wasd_model_weights(m, i));
 	}
 }
 
@@ -595,7 +738,10 @@ static bool add_metadata(struct wasd_st_writer *w, const struct checkpoint_sourc
 	struct wasd_shape in = wasd_graph_input_shape(s->graph);
 	cJSON *input = cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3);
 	cJSON *names = cJSON_CreateStringArray((const char *const *)s->class_names, wasd_graph_classes(s->graph));
-	wasd_st_writer_meta(w, "format", CHECKPOINT_FORMAT);
+	const struct weight_strategy *composer = s->weights ? chain_compact(s->weights, -1) : NULL;
+	wasd_st_writer_meta(w, "format", composer ? CHECKPOINT_FORMAT_COMPACT : CHECKPOINT_FORMAT);
+	if (composer)
+		wasd_st_writer_meta(w, "composed", composer->name);
 	wasd_st_writer_meta(w, "arch", s->arch);
 	wasd_st_writer_meta(w, "dataset_digest", s->dataset_digest);
 	bool ok = input && names && add_json(w, "input", input) && add_json(w, "classes", names) &&
@@ -625,7 +771,7 @@ enum wasd_status checkpoint_write(const struct checkpoint_source *src, void **by
 		snprintf(name, sizeof name, "state.%s", src->words[i].name);
 		wasd_st_writer_add(w, name, WASD_U64, 1, &src->words[i].n, src->words[i].v);
 	}
-	add_weights(w, src->graph, src->model);
+	add_weights(w, src->graph, src->model, src->weights);
 	if (src->train)
 		checkpoint_add_stats(w, src->graph, CHECKPOINT_TRAIN, src->train);
 	cJSON_ArrayForEach(entry, src->modes) {

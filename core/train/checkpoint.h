@@ -11,8 +11,10 @@
 #include "wasd/safetensors.h"
 #include "weights/chain.h"
 
-/* The format that is written, and the earlier one, which can still be read. */
+/* The format that is written; that of files whose parameters a compact strategy composes; and the earlier one, which
+ * can still be read. */
 #define CHECKPOINT_FORMAT "wasd-checkpoint-2"
+#define CHECKPOINT_FORMAT_COMPACT "wasd-checkpoint-3"
 #define CHECKPOINT_FORMAT_1 "wasd-checkpoint-1"
 bool checkpoint_is(const char *format);
 
@@ -29,6 +31,7 @@ struct checkpoint {
 	struct wasd_prepare prepare; /* how the training images were prepared; zeros if the file has no record */
 	struct wasd_pixels pixels;   /* wasd_pixels_half if the file has no record */
 	int classes;
+	struct checkpoint_composed *composed; /* of a compact file; NULL: every parameter has a tensor */
 };
 enum wasd_status checkpoint_open(const void *bytes, size_t len, struct checkpoint *c, struct wasd_err *err);
 void checkpoint_done(struct checkpoint *c); /* safe on a zeroed struct */
@@ -44,6 +47,10 @@ enum wasd_status checkpoint_graph(const struct checkpoint *c, struct wasd_graph 
 /* Checks that this graph knows the name of every tensor: a parameter, a statistic of some set, or state of the
  * optimizer, a strategy or a generator. */
 enum wasd_status checkpoint_check_names(const struct checkpoint *c, const struct wasd_graph *g, struct wasd_err *err);
+/* The values of a parameter: the tensor of the file, or what its strategy composes, borrowed from c. All readers get
+ * parameters from here. Only for the thread that owns the team. */
+enum wasd_status checkpoint_param(const struct checkpoint *c, const struct wasd_graph *g, int param,
+                                  struct wasd_st_tensor *out, struct wasd_err *err);
 /* Copies a block of the graph's parameters; each tensor is named prefix + parameter ("" for the weights,
  * "optim.momentum." for momentum). Checks name, shape and finiteness of each; errors name the tensor. After a
  * failure the content of dst is undefined. */

@@ -41,11 +41,20 @@ static size_t composed(const struct wasd_trainer *t)
 	return n;
 }
 
+/* Those among them that it does not have at all. */
+static size_t left_out(const struct wasd_trainer *t)
+{
+	size_t n = 0;
+	for (int i = 0; i < wasd_graph_params(t->graph); i++)
+		n += chain_compact(t->weights, i) ? wasd_graph_param_info(t->graph, i).count : 0;
+	return n;
+}
+
 /* Without the text at the head of the file, some kilobytes. states: of the optimizer. */
 static size_t checkpoint_bytes(const struct wasd_trainer *t, size_t states)
 {
 	struct chain_state own;
-	size_t values = wasd_graph_param_count(t->graph) * (1 + states) + linked(t) - composed(t) * states +
+	size_t values = wasd_graph_param_count(t->graph) * (1 + states) + linked(t) - composed(t) * states - left_out(t) +
 	                wasd_graph_stats_count(t->graph) * (size_t)(1 + t->n_modes);
 	size_t bytes = values * sizeof(real);
 	for (int i = 0; chain_state(t->weights, i, &own); i++)

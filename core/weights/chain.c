@@ -297,12 +297,21 @@ const struct weight_strategy *chain_composer(const struct weight_chain *c)
 	return NULL;
 }
 
-static void compose(struct weight_chain *c)
+const struct weight_strategy *chain_compact(const struct weight_chain *c, int param)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->compact &&
+		    (param < 0 || param_of(&c->part[i], wasd_graph_param_info(c->graph, param).offset)))
+			return c->part[i].by;
+	return NULL;
+}
+
+void chain_compose(const struct weight_chain *c, real *block)
 {
 	for (int i = 0; i < c->n; i++)
 		for (int k = 0; c->part[i].by->compose && k < c->part[i].n_params; k++) {
 			const struct part *p = &c->part[i];
-			p->by->compose(p->self, &p->param[k], wasd_model_master(c->model) + p->param[k].info.offset);
+			p->by->compose(p->self, &p->param[k], block + p->param[k].info.offset);
 		}
 }
 
@@ -372,7 +381,7 @@ enum wasd_status chain_attach(struct weight_chain *c, struct wasd_model *m, stru
 void chain_apply(struct weight_chain *c)
 {
 	const real *master = wasd_model_master(c->model);
-	compose(c);
+	chain_compose(c, wasd_model_master(c->model));
 	for (int i = 0; i < c->n; i++)
 		for (int k = 0; c->part[i].by->link && k < c->part[i].n_params; k++) {
 			const struct part *p = &c->part[i];

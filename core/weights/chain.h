@@ -50,6 +50,10 @@ bool chain_links(const struct weight_chain *c, int param);
 bool chain_composes(const struct weight_chain *c, int param);
 /* The strategy that composes any; NULL: none. */
 const struct weight_strategy *chain_composer(const struct weight_chain *c);
+/* The compact one, which composes parameter `param` (-1: any); NULL: none. */
+const struct weight_strategy *chain_compact(const struct weight_chain *c, int param);
+/* Composes into a block of parameters; those that are not composed stay. */
+void chain_compose(const struct weight_chain *c, real *block);
 /* Tensor i of those that the strategies learn, from create on; false after the last. */
 bool chain_learned(const struct weight_chain *c, int i, struct weight_learned *out);
 

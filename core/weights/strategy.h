@@ -21,8 +21,9 @@
  *          nothing is copied.
  *
  * Deployment and export use W: a checkpoint stores it under the parameter's own name, so that its readers need no
- * strategy. The V of a link is stored beside it as weights.master.NAME, a strategy's own state and the tensors that it
- * learns as weights.STRATEGY.NAME; with all of them a run resumes bit for bit. DOM serves the recorded recipe.
+ * strategy, unless a composition is compact. The V of a link is stored beside it as weights.master.NAME, a strategy's
+ * own state and the tensors that it learns as weights.STRATEGY.NAME; with all of them a run resumes bit for bit. DOM
+ * serves the recorded recipe.
  *
  * Only name, summary, create and destroy are required; a NULL member is skipped. All calls come from the thread that
  * owns the team and may use wasd_parallel; calls of a training step must not allocate. Results must not depend on the
@@ -239,6 +240,9 @@ struct weight_strategy {
 	/* g: the gradient of V. Adds to the gradients of the learned tensors, which the chain has set to 0 before the first
 	 * parameter of a step. */
 	void (*compose_back)(void *self, const struct weight_param *p, const real *g);
+	/* Checkpoints have its tensors instead of V, which their readers compose (checkpoint_param): state, arrange and
+	 * compose are then all that they call after create. */
+	bool compact;
 
 	/* -- what is learned, by a link or a composition -- */
 
@@ -281,7 +285,7 @@ static inline bool weight_strategy_prunes(const struct weight_strategy *s)
 }
 
 extern const struct weight_strategy weight_compander, weight_magnitude, weight_weightmom, weight_structured,
-	weight_inrank;
+	weight_inrank, weight_superweights;
 const struct weight_strategy *weight_strategy_at(int i);              /* table.c; NULL after the last */
 const struct weight_strategy *weight_strategy_find(const char *name); /* NULL: unknown */
 /* Additional rows, defined by the program that core is linked into; ended by NULL. Optional (a weak symbol). */

@@ -21,7 +21,9 @@
  * <prefix><bn>.running_mean and .running_var; train.<bn>.running_mean/...; optim.<state>.<param> (e.g.
  * optim.momentum.conv.weight); state.rng.was etc. (U64). If strategies (core's weights/strategy.h) form the
  * weights, a parameter's own name has the values that passes compute with, weights.master.<param> the trained
- * values, and weights.<strategy>.<name> a strategy's state. __metadata__: "format":"wasd-checkpoint-2", "spec"
+ * values, and weights.<strategy>.<name> a strategy's state. A strategy that is compact composes parameters of its
+ * state and what it learns: they have no tensor, the format is "wasd-checkpoint-3", and "composed" names the strategy,
+ * whose object is in the spec's "weights". __metadata__: "format":"wasd-checkpoint-2", "spec"
  * (canonical job spec), "arch","classes","input" (JSON), "modes" (JSON: a list of
  * {"name","kind","recipe","statistics": the prefix, "measured","macs","val_acc"}; AOM's prefix is empty, DOM's is
  * "dom."), "was", "prepare" (JSON: fit, background, orientation of the training images; absent if not recorded),
