@@ -82,10 +82,21 @@ static double dot(const real *a, const real *b, size_t n)
 	return s;
 }
 
+static bool has_option(const struct weight_strategy *s, const char *name)
+{
+	return !s->reads_spec && wasd_field_find(s->options, name);
+}
+
+/* Members that a row needs on this small network, with a comma before them. */
+static const char *needed(const struct weight_strategy *s)
+{
+	return has_option(s, "budget") ? ",\"budget\":1.3,\"bins\":1" : "";
+}
+
 /* Lists to test a row with, alone and in front of WAS; false after the last. */
 static bool list_of(const struct weight_strategy *s, int i, char out[128])
 {
-	snprintf(out, 128, i ? "[{\"type\":\"%s\"},{\"type\":\"was\"}]" : "[{\"type\":\"%s\"}]", s->name);
+	snprintf(out, 128, "[{\"type\":\"%s\"%s}%s]", s->name, needed(s), i ? ",{\"type\":\"was\"}" : "");
 	return i < (s->draw ? 1 : 2);
 }
 
@@ -446,13 +457,11 @@ enum { RUN_EPOCHS = 4, RUN_BATCHES = 3, RUN_STEPS = RUN_EPOCHS * RUN_BATCHES };
 /* The row with events at many steps, and `more` in front of its other members. */
 static char *eager(const struct weight_strategy *s, const char *more)
 {
-	const struct wasd_field *every = s->reads_spec ? NULL : wasd_field_find(s->options, "every");
-	const struct wasd_field *end = s->reads_spec ? NULL : wasd_field_find(s->options, "end");
-	const struct wasd_field *round = s->reads_spec ? NULL : wasd_field_find(s->options, "round_to");
-	const struct wasd_field *first = s->reads_spec ? NULL : wasd_field_find(s->options, "first");
-	return wasd_asprintf("[{\"type\":\"%s\"%s%s%s%s%s}]", s->name, more, every ? ",\"every\":1" : "",
-	                     first ? ",\"first\":1" : "", end ? ",\"begin\":0.5,\"end\":3" : "",
-	                     round ? ",\"round_to\":1" : "");
+	return wasd_asprintf("[{\"type\":\"%s\"%s%s%s%s%s%s%s}]", s->name, needed(s), more,
+	                     has_option(s, "every") ? ",\"every\":1" : "", has_option(s, "first") ? ",\"first\":1" : "",
+	                     has_option(s, "end") ? ",\"begin\":0.5,\"end\":3" : "",
+	                     has_option(s, "round_to") ? ",\"round_to\":1" : "",
+	                     has_option(s, "search_epochs") ? ",\"search_epochs\":2" : "");
 }
 
 struct sim {

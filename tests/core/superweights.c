@@ -1,5 +1,10 @@
-/* SuperWeights against the golden numbers of $WASD_SHARED/strategies/part2.json. */
+/* SuperWeights against the golden numbers of $WASD_SHARED/strategies/part2.json, and in runs: what their checkpoints
+ * have, what becomes of them, and that a run that was cut goes on with the same bits. */
 #include "golden.h"
+#include "tiny.h"
+#include "train/checkpoint.h"
+#include "wasd/convert.h"
+#include "wasd/model.h"
 #include "weights/superweights.h"
 
 static const cJSON *golden;
@@ -240,6 +245,269 @@ static void clusters_by_similarity(void)
 	sw_plan_done(&p);
 }
 
+/* ---- runs --------------------------------------------------------------------------------------------------- */
+
+#define CONV(name, more) \
+	"{\"type\":\"conv\",\"bias\":false,\"name\":\"" name "\"" more "},{\"type\":\"batchnorm\"},{\"type\":\"relu\"},"
+#define NET \
+	"\"model\":{\"name\":\"net\",\"layers\":[" CONV("a", ",\"out\":8") CONV("b", "") CONV("c", "") \
+		CONV("d", ",\"out\":16,\"stride\":2") CONV("e", "") CONV("f", "") CONV("p", ",\"out\":16,\"kernel\":1") CONV( \
+			"q", \
+			",\"kernel\":1") "{\"type\":\"globalpool\"},{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\",\"name\":\"fc\"}]}"
+#define SPEC(strategy) \
+	"{" NET ",\"weights\":[" strategy \
+	"],\"train\":{\"epochs\":3,\"batch\":32,\"optimizer\":{\"type\":\"sgd\",\"lr\":0.05,\"momentum\":0.9," \
+	"\"weight_decay\":0.001}}}"
+#define SEARCH "{\"type\":\"superweights\",\"budget\":0.7,\"bins\":3,\"search_epochs\":1}"
+static const char *const composed[] = {"a.weight", "b.weight", "c.weight", "d.weight",
+                                       "e.weight", "f.weight", "p.weight", "q.weight"};
+static struct wasd_dataset *data;
+static struct tiny_run run; /* SPEC(SEARCH) */
+static real *memory;        /* its parameters when it ended */
+
+/* Goes to the end, and keeps the parameters. */
+static real *go_and_keep(struct tiny_run *r, const char *spec)
+{
+	struct wasd_trainer *t = NULL;
+	cJSON *j = cJSON_Parse(spec);
+	struct wasd_train_hooks h = {.ctx = r, .should_stop = tiny_stop, .checkpoint = tiny_checkpoint};
+	CHECK_MSG(!wasd_trainer_create(&(struct wasd_train_opts){.spec = j, .data = data}, &t, &r->err) &&
+	              !wasd_trainer_run(t, &h, &r->end, &r->epoch, &r->err),
+	          "%s", r->err.msg);
+	tiny_digest(t, r->sha);
+	struct wasd_model *m = wasd_trainer_model(t);
+	size_t n = wasd_graph_param_count(wasd_model_graph(m));
+	real *kept = wasd_calloc(n, sizeof *kept);
+	memcpy(kept, wasd_model_master(m), n * sizeof *kept);
+	wasd_trainer_destroy(t);
+	cJSON_Delete(j);
+	return kept;
+}
+
+/* The checkpoint has no composed weight and no optimizer state for one, and its readers get the bits in memory. */
+static void file_is_compact(void)
+{
+	struct checkpoint c = {0};
+	struct wasd_graph *g = NULL;
+	struct wasd_err err = {0};
+	CHECK_MSG(!checkpoint_open(run.file, run.len, &c, &err) && !checkpoint_graph(&c, &g, &err) &&
+	              !checkpoint_check_names(&c, g, &err),
+	          "%s", err.msg);
+	CHECK_STR(wasd_st_meta(c.st, "format"), "wasd-checkpoint-3");
+	CHECK_STR(wasd_st_meta(c.st, "composed"), "superweights");
+	for (size_t i = 0; i < sizeof composed / sizeof *composed; i++) {
+		char name[96];
+		snprintf(name, sizeof name, "optim.momentum.%s", composed[i]);
+		CHECK(!wasd_st_find(c.st, composed[i]) && !wasd_st_find(c.st, name));
+	}
+	CHECK(wasd_st_find(c.st, "fc.weight") && wasd_st_find(c.st, "weights.superweights.bank") &&
+	      wasd_st_find(c.st, "weights.superweights.coeff") && wasd_st_find(c.st, "weights.superweights.cluster") &&
+	      wasd_st_find(c.st, "weights.superweights.learned.momentum.bank"));
+	size_t n = wasd_graph_param_count(g);
+	real *loaded = wasd_calloc(n, sizeof *loaded);
+	CHECK_MSG(!checkpoint_load_params(&c, g, "", loaded, &err), "%s", err.msg);
+	CHECK(!memcmp(loaded, memory, n * sizeof *loaded));
+	wasd_free(loaded);
+	wasd_graph_destroy(g);
+	checkpoint_done(&c);
+}
+
+/* Values that inference needs: parameters, banks, coefficients and clusters. */
+static size_t inference_values(const struct wasd_st *st)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < wasd_st_count(st); i++) {
+		const struct wasd_st_tensor *t = wasd_st_at(st, i);
+		bool bank = !strcmp(t->name, "weights.superweights.bank") || !strcmp(t->name, "weights.superweights.coeff") ||
+		            !strcmp(t->name, "weights.superweights.cluster");
+		n += bank || (strncmp(t->name, "weights.", 8) && strncmp(t->name, "optim.", 6) &&
+		              strncmp(t->name, "state.", 6) && strncmp(t->name, "train.", 6) && !strstr(t->name, ".running_")) ?
+		         t->count :
+		         0;
+	}
+	return n;
+}
+
+static void file_keeps_the_budget(void)
+{
+	struct wasd_st *st = NULL;
+	struct checkpoint c = {0};
+	struct wasd_graph *g = NULL;
+	CHECK(!wasd_st_open(run.file, run.len, &st, NULL) && !checkpoint_open(run.file, run.len, &c, NULL) &&
+	      !checkpoint_graph(&c, &g, NULL));
+	double share = (double)inference_values(st) / (double)wasd_graph_param_count(g);
+	CHECK_MSG(share > 0.6 && share < 0.75, "%.3f of the parameters", share); /* so small a net has many coefficients */
+	wasd_st_close(st);
+	wasd_graph_destroy(g);
+	checkpoint_done(&c);
+}
+
+/* Of networks of the usual size: the banks fill the budget, and coefficients are few. */
+static void budget_is_met(void)
+{
+	static const char *const nets[] = {"resnet18", "vgg16", "mobilenetv2"};
+	static const double budgets[] = {1, 0.6, 0.4};
+	for (size_t i = 0; i < sizeof nets / sizeof *nets; i++)
+		for (size_t k = 0; k < sizeof budgets / sizeof *budgets; k++) {
+			struct wasd_graph *g = NULL;
+			struct weight_chain *chain = NULL;
+			struct weight_learned l;
+			struct wasd_err err = {0};
+			char spec[160];
+			snprintf(spec, sizeof spec, "[{\"type\":\"superweights\",\"budget\":%g,\"bins\":2}]", budgets[k]);
+			cJSON *model = cJSON_CreateObject(), *list = cJSON_Parse(spec);
+			cJSON_AddStringToObject(model, "arch", nets[i]);
+			CHECK_MSG(!wasd_network_build(model, (struct wasd_shape){3, 32, 32}, 10, &g, &err) &&
+			              !chain_create(g, &(struct chain_spec){.weights = list, .seed = 1}, &chain, &err),
+			          "%s at %g: %s", nets[i], budgets[k], err.msg);
+			size_t values = wasd_graph_param_count(g);
+			double want = budgets[k] * (double)values;
+			for (int p = 0; p < wasd_graph_params(g); p++)
+				values -= chain && chain_compact(chain, p) ? wasd_graph_param_info(g, p).count : 0;
+			for (int j = 0; chain && chain_learned(chain, j, &l); j++)
+				values += weight_learned_elements(&l);
+			CHECK_MSG(fabs((double)values / want - 1) < 0.02, "%s at %g: %.4f of the budget", nets[i], budgets[k],
+			          (double)values / want);
+			chain_destroy(chain);
+			wasd_graph_destroy(g);
+			cJSON_Delete(list);
+			cJSON_Delete(model);
+		}
+}
+
+static void resumes_anywhere(void)
+{
+	static const int stops[] = {1, 7, 8, 9, 15, 20};
+	for (size_t i = 0; i < sizeof stops / sizeof *stops; i++) {
+		struct tiny_run cut = {.stop_at = stops[i]};
+		tiny_go(&cut, SPEC(SEARCH), data);
+		CHECK_MSG(!cut.status && cut.end == WASD_TRAIN_CANCELLED, "%s", cut.err.msg);
+		cut.stop_at = 0;
+		tiny_go(&cut, SPEC(SEARCH), data);
+		CHECK_MSG(!cut.status, "%s", cut.err.msg);
+		CHECK_MSG(!strcmp(cut.sha, run.sha), "stopped at %d: other bits", stops[i]);
+		tiny_done(&cut);
+	}
+}
+
+/* Every layer with a bank of its own and one template: the run of the plain network. */
+static void alone_is_plain(void)
+{
+	struct tiny_run plain = {0}, one = {0};
+	tiny_go(&plain, SPEC(""), data);
+	tiny_go(&one, SPEC("{\"type\":\"superweights\",\"budget\":1,\"bins\":1000,\"templates\":1,\"search_epochs\":0}"),
+	        data);
+	CHECK_MSG(!plain.status && !one.status, "%s %s", plain.err.msg, one.err.msg);
+	CHECK_STR(one.sha, plain.sha);
+	CHECK(strcmp(run.sha, plain.sha) != 0);
+	tiny_done(&plain);
+	tiny_done(&one);
+}
+
+static void answer(const void *file, size_t len, real *logits)
+{
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL;
+	struct wasd_err err = {0};
+	real x[3 * 16 * 16];
+	for (size_t i = 0; i < sizeof x / sizeof *x; i++)
+		x[i] = (real)(0.01 * (double)(i % 37) - 0.2);
+	CHECK_MSG(!wasd_bundle_create(TINY_MODE(file, len, "aom"), &b, &err) &&
+	              !wasd_predictor_create(b, &(struct wasd_predictor_opts){0}, &p, &err) &&
+	              !wasd_predictor_run(p, x, 1, logits, &err),
+	          "%s", err.msg);
+	wasd_predictor_destroy(p);
+	wasd_bundle_unref(b);
+}
+
+/* Served, exported, imported, described, and the start of another run. */
+static void goes_out(void)
+{
+	struct wasd_err err = {0};
+	void *file = NULL, *again = NULL, *onnx = NULL, *direct = NULL;
+	size_t len, again_len, onnx_len, direct_len;
+	cJSON *info = NULL, *layers = NULL;
+	real served[10], imported[10];
+	CHECK_MSG(!wasd_export_safetensors(run.file, run.len, &file, &len, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_export_onnx(TINY_MODE(run.file, run.len, "aom"), &onnx, &onnx_len, &err), "%s", err.msg);
+	CHECK_MSG(!wasd_import(file, len, &(struct wasd_import){.to_serve = true}, &again, &again_len, &info, &err), "%s",
+	          err.msg);
+	cJSON_Delete(info);
+	CHECK_MSG(!wasd_import(run.file, run.len, &(struct wasd_import){.to_serve = true}, &direct, &direct_len, &info,
+	                       &err),
+	          "%s", err.msg);
+	CHECK_MSG(!wasd_checkpoint_layers(run.file, run.len, &layers, &err), "%s", err.msg);
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(layers, "layers")), 9);
+	answer(run.file, run.len, served);
+	answer(again, again_len, imported);
+	CHECK(!memcmp(served, imported, sizeof served));
+	answer(direct, direct_len, imported);
+	CHECK(!memcmp(served, imported, sizeof served));
+	cJSON *j = cJSON_Parse(SPEC(""));
+	struct wasd_trainer *t = NULL;
+	CHECK_MSG(!wasd_trainer_create(&(struct wasd_train_opts){.spec = j,
+	                                                         .data = data,
+	                                                         .init = run.file,
+	                                                         .init_len = run.len},
+	                               &t, &err),
+	          "%s", err.msg);
+	struct wasd_model *m = wasd_trainer_model(t);
+	CHECK(!memcmp(wasd_model_master(m), memory, wasd_graph_param_count(wasd_model_graph(m)) * sizeof *memory));
+	wasd_trainer_destroy(t);
+	cJSON_Delete(j);
+	cJSON_Delete(info);
+	cJSON_Delete(layers);
+	wasd_free(file);
+	wasd_free(again);
+	wasd_free(direct);
+	wasd_free(onnx);
+}
+
+/* The file with one value of a tensor replaced. */
+static void damaged_is_refused(const char *tensor, size_t at, real v, const char *part)
+{
+	char *bytes = wasd_malloc(run.len);
+	struct wasd_st *st = NULL;
+	struct wasd_bundle *b = NULL;
+	struct wasd_err err = {0};
+	memcpy(bytes, run.file, run.len);
+	CHECK(!wasd_st_open(bytes, run.len, &st, NULL));
+	const struct wasd_st_tensor *t = wasd_st_find(st, tensor);
+	CHECK(t && at < t->count);
+	memcpy(bytes + ((const char *)t->data - bytes) + at * sizeof v, &v, sizeof v);
+	wasd_st_close(st);
+	enum wasd_status s = wasd_bundle_create(TINY_MODE(bytes, run.len, "aom"), &b, &err);
+	CHECK_MSG(s == WASD_ECORRUPT && strstr(err.msg, part), "%s: %s", tensor, err.msg);
+	wasd_bundle_unref(b);
+	wasd_free(bytes);
+}
+
+static void damage(void)
+{
+	damaged_is_refused("weights.superweights.cluster", 0, -1, "clusters");
+	damaged_is_refused("weights.superweights.cluster", 2, 1000, "clusters");
+	damaged_is_refused("weights.superweights.cluster", 2, (real)0.5, "clusters");
+	damaged_is_refused("weights.superweights.phase", 0, 7, "clusters");
+	damaged_is_refused("weights.superweights.bank", 3, (real)NAN, "bank");
+	damaged_is_refused("weights.superweights.coeff", 0, (real)INFINITY, "coeff");
+}
+
+static void refused(const char *spec, const char *pointer, const char *part)
+{
+	struct tiny_run r = {0};
+	tiny_go(&r, spec, data);
+	CHECK_MSG(r.status == WASD_EINVAL && !strcmp(r.err.pointer, pointer) && strstr(r.err.msg, part), "at \"%s\": %s",
+	          r.err.pointer, r.err.msg);
+	tiny_done(&r);
+}
+
+static void refusals(void)
+{
+	refused(SPEC("{\"type\":\"superweights\",\"budget\":0.05}"), "/weights/0/budget", "or more");
+	refused(SPEC("{\"type\":\"superweights\",\"search_epochs\":3}"), "/weights/0/search_epochs", "3 epochs");
+	refused(SPEC("{\"type\":\"superweights\",\"layers\":\"fc\"}"), "/weights/0/layers", "no layer");
+}
+
 int main(void)
 {
 	cJSON *all = golden_part2();
@@ -257,6 +525,22 @@ int main(void)
 	} else {
 		printf("skip golden numbers: ../shared/strategies/part2.json is absent\n");
 	}
+	char path[96];
+	tiny_begin();
+	data = tiny_glyphs("sw", 256, 64, 16, path);
+	memory = go_and_keep(&run, SPEC(SEARCH));
+	TEST_RUN(file_is_compact);
+	TEST_RUN(file_keeps_the_budget);
+	TEST_RUN(budget_is_met);
+	TEST_RUN(resumes_anywhere);
+	TEST_RUN(alone_is_plain);
+	TEST_RUN(goes_out);
+	TEST_RUN(damage);
+	TEST_RUN(refusals);
+	wasd_free(memory);
+	tiny_done(&run);
+	wasd_dataset_close(data);
+	tiny_end();
 	cJSON_Delete(all);
 	TEST_END();
 }

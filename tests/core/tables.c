@@ -349,6 +349,21 @@ static void place_of(const struct table *t, const cJSON *row, char at[80])
 		snprintf(at, 80, "/model/layers/%d", layer_place(layer_inputs(row), AROUND_MAPS));
 }
 
+static bool has_option(const cJSON *row, const char *name)
+{
+	const cJSON *o;
+	cJSON_ArrayForEach(o, wasd_json_get(row, "options"))
+		if (!strcmp(text_of(o, "name"), name))
+			return true;
+	return false;
+}
+
+/* How small a budget may be, the network says. */
+static bool by_network(const char *option)
+{
+	return option && !strcmp(option, "budget");
+}
+
 /* The row with one option set, v taken. */
 static enum wasd_status with(const struct table *t, const cJSON *row, const char *option, cJSON *v, char **said,
                              struct wasd_err *err)
@@ -357,6 +372,8 @@ static enum wasd_status with(const struct table *t, const cJSON *row, const char
 	cJSON_AddStringToObject(entry, "type", name_of(row));
 	if (v)
 		cJSON_AddItemToObject(entry, option, v);
+	if (has_option(row, "budget") && !by_network(option))
+		cJSON_AddNumberToObject(entry, "budget", 1);
 	*said = cJSON_PrintUnformatted(entry);
 	*err = (struct wasd_err){0};
 	enum wasd_status s = t->read(row, entry, err);
@@ -388,7 +405,8 @@ static void takes(const struct table *t, const cJSON *row, const char *option, c
 	struct wasd_err err;
 	char *said;
 	enum wasd_status s = with(t, row, option, v, &said, &err);
-	CHECK_MSG(!s || !t->whole, "%s %s: %s at \"%s\": %s", t->name, said, wasd_status_name(s), err.pointer, err.msg);
+	CHECK_MSG(!s || !t->whole || by_network(option), "%s %s: %s at \"%s\": %s", t->name, said, wasd_status_name(s),
+	          err.pointer, err.msg);
 	cJSON_free(said);
 }
 
