@@ -63,11 +63,11 @@ def register(d, train, test):
     return name
 
 
-def quarter():
-    """ResNet-18 with 16, 32, 64 and 128 channels."""
+def quarter(channels=(16, 32, 64, 128), name="resnet18-quarter"):
+    """ResNet-18 with so many channels in its stages."""
     conv = lambda name, source, out, **more: {"type": "conv", "name": name, "from": [source], "out": out, "bias": False, **more}
-    layers, last = [conv("stem", "input", 16), {"type": "batchnorm"}, {"type": "relu", "name": "x"}], "x"
-    for stage, out in enumerate((16, 32, 64, 128)):
+    layers, last = [conv("stem", "input", channels[0]), {"type": "batchnorm"}, {"type": "relu", "name": "x"}], "x"
+    for stage, out in enumerate(channels):
         for block in range(2):
             n, stride = f"s{stage}b{block}", 2 if stage and not block else 1
             layers += [conv(f"{n}.conv1", last, out, stride=stride), {"type": "batchnorm"}, {"type": "relu", "name": f"{n}.mid"},
@@ -77,7 +77,7 @@ def quarter():
                 last = f"{n}.short"
             layers += [{"type": "add", "from": [f"{n}.out", last]}, {"type": "relu", "name": n}]
             last = n
-    return {"name": "resnet18-quarter", "layers": layers + [{"type": "globalpool"}, {"type": "flatten"}, {"type": "linear", "out": "classes"}]}
+    return {"name": name, "layers": layers + [{"type": "globalpool"}, {"type": "flatten"}, {"type": "linear", "out": "classes"}]}
 
 
 class Ending(Exception):
