@@ -159,8 +159,7 @@ static enum wasd_status carry_draw(struct wasd_trainer *t, const struct trainer_
 	struct trainer_mode *last = &t->mode[t->n_modes - 1];
 	enum wasd_status s = chain_resume(t->weights, chain_generator(from->weights, 0, &stream), last->recipe_json, &at,
 	                                  err);
-	if (!s)
-		last->recipe = chain_recorded(t->weights);
+	last->recipe = s ? NULL : chain_recorded(t->weights);
 	return s;
 }
 

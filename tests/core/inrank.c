@@ -240,6 +240,42 @@ static void third_of_resnet18(void)
 	wasd_graph_destroy(low);
 }
 
+/* Every published network can have two layers for each that has factors, and needs less at their first ranks. */
+static void every_network(void)
+{
+	const struct wasd_arch *a;
+	for (int i = 0; (a = wasd_arch_at(i)); i++) {
+		int side = a->sides[0] ? a->sides[0] : a->min_side > 32 ? a->min_side : 32, n = 0;
+		struct wasd_shape in = {3, side, side};
+		struct wasd_graph *g = NULL, *low = NULL;
+		struct wasd_slim *list = NULL;
+		struct weight_chain *c = NULL;
+		struct weight_split one;
+		struct wasd_factor split[200];
+		struct wasd_err err = {0};
+		cJSON *model = NULL, *weights = cJSON_Parse("[{\"type\":\"inrank\"}]");
+		CHECK_MSG(!wasd_arch_build(a->name, in, 10, NULL, &g, &err), "%s: %s", a->name, err.msg);
+		CHECK_MSG(!chain_create(g, &(struct chain_spec){.weights = weights, .seed = 1}, &c, &err), "%s: %s", a->name,
+		          err.msg);
+		for (; n < 200 && chain_split(c, n, &one); n++)
+			split[n] = (struct wasd_factor){wasd_graph_node_info(g, one.param->node).name, one.rank};
+		CHECK_MSG(!wasd_slim_of(g, NULL, NULL, "low", &list, &err) &&
+		              !wasd_factor_model(wasd_slim_model(list), split, n, "low", &model, &err) &&
+		              !wasd_network_build(model, in, 10, &low, &err),
+		          "%s: %s", a->name, err.msg);
+		CHECK_MSG(n > 0 && wasd_graph_nodes(low) == wasd_graph_nodes(g) + n &&
+		              wasd_graph_macs(low, NULL) < wasd_graph_macs(g, NULL) &&
+		              wasd_graph_stats_count(low) <= wasd_graph_stats_count(g),
+		          "%s: %d layers", a->name, n);
+		cJSON_Delete(model);
+		cJSON_Delete(weights);
+		wasd_slim_destroy(list);
+		chain_destroy(c);
+		wasd_graph_destroy(g);
+		wasd_graph_destroy(low);
+	}
+}
+
 static void bad_splits(void)
 {
 	cJSON *list = cJSON_Parse(
@@ -498,6 +534,35 @@ static void surgery_keeps_the_logits(void)
 	logits_stay(SPEC("1", WAS, SGD));
 }
 
+/* A failed allocation leaves the trainer as it was, until the other network stands. */
+static void no_memory(void)
+{
+	struct paused p;
+	struct wasd_err err = {0};
+	enum wasd_status s = WASD_ENOMEM;
+	real before[IMAGES * CLASSES], after[IMAGES * CLASSES];
+	int failed = 0;
+	paused_at(&p, SPEC("1", WAS, SGD));
+	logits(p.t, true, before);
+	for (uint64_t nth = 1; s == WASD_ENOMEM && nth < 6000; nth++) {
+		struct wasd_graph *g = p.t->graph;
+		wasd_mem_fail_at(nth);
+		s = trainer_cut(p.t, &err);
+		wasd_mem_fail_at(0);
+		failed += s != WASD_OK;
+		CHECK_MSG(!s || s == WASD_ENOMEM, "allocation %d: %s", (int)nth, err.msg);
+		if (s && p.t->graph != g)
+			break;
+		CHECK(s || p.t->network);
+		if (s)
+			logits(p.t, true, after);
+		for (int i = 0; s && i < IMAGES * CLASSES; i++)
+			CHECK(after[i] == before[i]);
+	}
+	CHECK(failed > 50 && p.t->network);
+	paused_done(&p);
+}
+
 /* The deployment of the final file answers as the trainer's network does. */
 static void is_served(void)
 {
@@ -626,11 +691,13 @@ int main(void)
 	TEST_RUN(ranks_end_at_the_ceiling);
 	TEST_RUN(full_rank_is_exact);
 	TEST_RUN(third_of_resnet18);
+	TEST_RUN(every_network);
 	TEST_RUN(bad_splits);
 	TEST_RUN(cut_runs);
 	TEST_RUN(one_thread_and_two);
 	TEST_RUN(files);
 	TEST_RUN(surgery_keeps_the_logits);
+	TEST_RUN(no_memory);
 	TEST_RUN(is_served);
 	TEST_RUN(metrics_and_log);
 	TEST_RUN(refusals);
