@@ -7,6 +7,7 @@ import { bound } from './spec.js';
 // The input of an option. One that may be left out is empty at first.
 function input(option) {
   if (option.type === 'boolean') return el('input', { type: 'checkbox', checked: option.default });
+  if (Array.isArray(option.default)) return el('input', { type: 'text', value: option.default.join(', '), pattern: '[0-9.,\\s]+', required: true });
   if (option.choices) return el('select', {}, ...option.choices.map((c) => el('option', { selected: c === option.default }, c)));
   const field = el('input', { type: option.type === 'string' ? 'text' : 'number', ...('default' in option ? { required: true } : { placeholder: 'as usual' }) });
   bound(field, option);
@@ -17,6 +18,7 @@ function input(option) {
 function value(option, field) {
   if (field.type === 'checkbox') return field.checked;
   if (field.value === '') return undefined;
+  if (Array.isArray(option.default)) return field.value.split(',').map(Number);
   return field.type === 'number' ? Number(field.value) : field.value;
 }
 

@@ -25,10 +25,25 @@ static bool family_ok(const char *mode, size_t n)
 	return n > 0 && n <= FAMILY_MAX && !(n == strlen(WASD_MODE_AOM) && !memcmp(mode, WASD_MODE_AOM, n));
 }
 
-const char *wasd_mode_member(const char *mode)
+static const char *behind_family(const char *mode)
 {
 	size_t n = strcspn(mode, ":");
 	return mode[n] && family_ok(mode, n) ? mode + n + 1 : NULL;
+}
+
+static bool is_width(const char *mode)
+{
+	return !strncmp(mode, WASD_FAMILY_WIDTH ":", sizeof WASD_FAMILY_WIDTH);
+}
+
+bool wasd_mode_smaller(const char *mode)
+{
+	return is_width(mode) || !strcmp(mode, WASD_MODE_SLIM);
+}
+
+const char *wasd_mode_member(const char *mode)
+{
+	return is_width(mode) ? NULL : behind_family(mode);
 }
 
 bool wasd_mode_member_ok(const char *name)
@@ -38,7 +53,7 @@ bool wasd_mode_member_ok(const char *name)
 
 bool wasd_mode_ok(const char *mode)
 {
-	const char *name = wasd_mode_member(mode);
+	const char *name = behind_family(mode);
 	return name ? wasd_mode_member_ok(name) : is_base(mode) || !strcmp(mode, WASD_MODE_SLIM);
 }
 

@@ -257,6 +257,14 @@ static bool is_stat(const struct import *m, const char *name)
 	return false;
 }
 
+/* "width:0.5.bn1.running_mean": statistics of a narrower network, which are left out. */
+static bool is_of_width(const struct import *m, const char *name)
+{
+	static const char family[] = WASD_FAMILY_WIDTH ":";
+	const char *rest = name + sizeof family - 1;
+	return !strncmp(name, family, sizeof family - 1) && is_stat(m, rest + strspn(rest, "0123456789."));
+}
+
 static enum wasd_status check_names(const struct import *m, struct wasd_err *err)
 {
 	for (size_t i = 0; i < wasd_st_count(m->st); i++) {
@@ -265,7 +273,7 @@ static enum wasd_status check_names(const struct import *m, struct wasd_err *err
 		                        !strncmp(name, "weights.", 8) || !strncmp(name, "train.", 6));
 		/* Exports of wasd have the masks of strategies: the zeros are in the weights themselves. */
 		state |= !strncmp(name, "weights.", 8) && wasd_st_at(m->st, i)->dtype == WASD_U8;
-		if (!state && wasd_graph_param_find(m->graph, name) < 0 && !is_stat(m, name) &&
+		if (!state && wasd_graph_param_find(m->graph, name) < 0 && !is_stat(m, name) && !is_of_width(m, name) &&
 		    (strncmp(name, "dom.", 4) || !is_stat(m, name + 4)))
 			return wasd_fail_at(err, WASD_EINVAL, name, "%.120s: unexpected; the network has no such tensor", name);
 	}

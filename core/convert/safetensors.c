@@ -156,7 +156,7 @@ end:
 	return s;
 }
 
-/* ---- the network without its dead channels ------------------------------------------------------------------------
+/* ---- a mode with a smaller network ------------------------------------------------------------------------
  */
 
 /* Its weights and statistics are those of AOM, whose name the mode has in the file of a network of its own. */
@@ -195,25 +195,28 @@ static void put_values(struct wasd_st_writer *w, struct wasd_model *m)
 	checkpoint_add_stats(w, g, "", wasd_model_stats(m, WASD_STATS_AOM));
 }
 
-static enum wasd_status load_slim(const struct checkpoint *c, struct wasd_graph **g, struct wasd_model **m,
-                                  struct wasd_slim **out, struct wasd_err *err)
+static enum wasd_status load_smaller(const struct checkpoint *c, const char *name, struct wasd_graph **g,
+                                     struct wasd_model **m, struct wasd_slim **out, struct wasd_err *err)
 {
-	char name[WASD_SLIM_NAME];
 	bool present;
 	struct mode mode;
-	enum wasd_status s = checkpoint_mode(c, WASD_MODE_SLIM, &mode, err);
+	struct wasd_recipe *none = NULL;
+	enum wasd_status s = checkpoint_mode(c, name, &mode, err);
+	if (!s && !mode.kind->smaller)
+		return wasd_fail(err, WASD_EINVAL, "mode %s has the checkpoint's own network", mode.name);
 	if (s || (s = checkpoint_graph(c, g, err)) || (s = checkpoint_check_names(c, *g, err)) ||
-	    (s = wasd_model_create(*g, 0, m, err)) || (s = checkpoint_load_params(c, *g, "", wasd_model_master(*m), err)) ||
+	    (s = mode.kind->open(&mode, *g, &none, err)) || (s = wasd_model_create(*g, 0, m, err)) ||
+	    (s = checkpoint_load_params(c, *g, "", wasd_model_master(*m), err)) ||
 	    (s = checkpoint_load_stats(c, *g, mode.statistics, wasd_model_stats(*m, WASD_STATS_AOM), &present, err)))
 		return s;
 	if (!present)
 		return wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of mode %s are missing",
 		                    mode.name);
-	wasd_slim_name(c->arch, name);
-	return wasd_slim_of(*g, wasd_model_master(*m), wasd_model_stats(*m, WASD_STATS_AOM), name, out, err);
+	return mode.kind->smaller(&mode, *m, c->arch, out, err);
 }
 
-enum wasd_status wasd_export_slim(const void *bytes, size_t len, void **out, size_t *out_len, struct wasd_err *err)
+enum wasd_status wasd_export_smaller(const void *bytes, size_t len, const char *mode, void **out, size_t *out_len,
+                                     struct wasd_err *err)
 {
 	struct checkpoint c = {0};
 	struct wasd_graph *g = NULL;
@@ -221,7 +224,7 @@ enum wasd_status wasd_export_slim(const void *bytes, size_t len, void **out, siz
 	struct wasd_slim *slim = NULL;
 	struct wasd_st_writer *w = NULL;
 	enum wasd_status s = checkpoint_open(bytes, len, &c, err);
-	if (s || (s = load_slim(&c, &g, &whole, &slim, err)) || (s = wasd_slim_carry(slim, whole, &small, err)))
+	if (s || (s = load_smaller(&c, mode, &g, &whole, &slim, err)) || (s = wasd_slim_carry(slim, whole, &small, err)))
 		goto end;
 	w = wasd_st_writer_create();
 	if (!w || !put_slim(w, &c, slim)) {

@@ -19,8 +19,8 @@
 static enum wasd_status to_safetensors(const struct wasd_mode_source *from, void **out, size_t *out_len,
                                        struct wasd_err *err)
 {
-	if (!strcmp(from->name, WASD_MODE_SLIM))
-		return wasd_export_slim(from->file, from->len, out, out_len, err);
+	if (wasd_mode_smaller(from->name))
+		return wasd_export_smaller(from->file, from->len, from->name, out, out_len, err);
 	return wasd_export_safetensors(from->file, from->len, out, out_len, err); /* contains every mode of the list */
 }
 

@@ -9,6 +9,10 @@
  *   loss = sum over images of  -sum_c w_c q_c log p_c / sum of m
  *   d loss/d z_c = (p_c sum_k w_k q_k - w_c q_c) / sum of m
  *
+ * Against the probabilities t of another network:
+ *
+ *   loss = mean over images of  -sum_c t_c log p_c,   d loss/d z_c = (p_c sum_k t_k - t_c) / n
+ *
  * log p_c = z_c - max - log sum exp(z - max), all in double: it costs little, and people compare losses. */
 #include "layers/layer.h"
 
@@ -85,11 +89,24 @@ static double mixed(const struct wasd_targets *t, int i, const real *z, int clas
 	return total;
 }
 
+/* One image with a probability for each class. */
+static double soft(const real *target, const real *z, int classes, double lse, int n, real *dz)
+{
+	double total = 0, sum = 0;
+	for (int c = 0; c < classes; c++) {
+		sum += (double)target[c];
+		total += (double)target[c] * (lse - (double)z[c]);
+	}
+	for (int c = 0; dz && c < classes; c++)
+		dz[c] = (real)((exp((double)z[c] - lse) * sum - (double)target[c]) / n);
+	return total;
+}
+
 enum wasd_status loss_softmax_xent(const real *logits, const struct wasd_targets *t, int n, int classes, double *loss,
                                    int *correct, real *dlogits, struct wasd_err *err)
 {
-	enum wasd_status s = check(t, n, classes, err);
-	bool simple = !t->other && !t->weights;
+	enum wasd_status s = t->soft ? WASD_OK : check(t, n, classes, err);
+	bool simple = t->soft || (!t->other && !t->weights);
 	double total = 0, images = simple ? n : 0;
 	int hits = 0;
 	if (s)
@@ -102,12 +119,14 @@ enum wasd_status loss_softmax_xent(const real *logits, const struct wasd_targets
 		int top = largest(z, classes);
 		if (top < 0)
 			return wasd_fail(err, WASD_ENUMERIC, "logits of image %d are NaN or infinite", i);
-		hits += top == t->y[i];
+		hits += !t->soft && top == t->y[i];
 		double sum = 0;
 		for (int c = 0; c < classes; c++)
 			sum += exp((double)z[c] - (double)z[top]);
 		double lse = (double)z[top] + log(sum);
-		total += simple ? plain(t, i, z, classes, lse, n, dz) : mixed(t, i, z, classes, lse, images, dz);
+		total += t->soft ? soft(t->soft + (size_t)i * (size_t)classes, z, classes, lse, n, dz) :
+		         simple  ? plain(t, i, z, classes, lse, n, dz) :
+		                   mixed(t, i, z, classes, lse, images, dz);
 	}
 	total /= images;
 	if (!isfinite(total))

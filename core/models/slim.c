@@ -513,14 +513,42 @@ void wasd_slim_copy_params(const struct wasd_slim *s, const real *whole, real *s
 	}
 }
 
-void wasd_slim_copy_stats(const struct wasd_slim *s, const real *whole, real *small)
+/* Calls fn with each statistic of the smaller network: its place there, and in the whole one. */
+static void each_stat(const struct wasd_slim *s, void (*fn)(size_t small, size_t whole, void *ctx), void *ctx)
 {
 	for (int i = 0; i < s->small->n_stats; i++) {
 		struct wasd_slim_part p = wasd_slim_stats(s, i);
 		const struct stats *from = &s->whole->stats[p.from], *to = &s->small->stats[i];
 		for (int set = 0; set < 2; set++) /* mean, variance */
 			for (int k = 0; k < to->channels; k++)
-				small[to->offset + (size_t)(set * to->channels + k)] =
-					whole[from->offset + (size_t)(set * from->channels + p.row[k])];
+				fn(to->offset + (size_t)(set * to->channels + k),
+				   from->offset + (size_t)(set * from->channels + p.row[k]), ctx);
 	}
+}
+
+struct stats_copy {
+	const real *from;
+	real *to;
+};
+
+static void copy_stat(size_t small, size_t whole, void *ctx)
+{
+	struct stats_copy *c = ctx;
+	c->to[small] = c->from[whole];
+}
+
+static void spread_stat(size_t small, size_t whole, void *ctx)
+{
+	struct stats_copy *c = ctx;
+	c->to[whole] = c->from[small];
+}
+
+void wasd_slim_copy_stats(const struct wasd_slim *s, const real *whole, real *small)
+{
+	each_stat(s, copy_stat, &(struct stats_copy){whole, small});
+}
+
+void wasd_slim_spread_stats(const struct wasd_slim *s, const real *small, real *whole)
+{
+	each_stat(s, spread_stat, &(struct stats_copy){small, whole});
 }

@@ -20,6 +20,7 @@ struct mode;
 struct mode_made;
 struct mode_making;
 struct wasd_bundle;
+struct wasd_slim;
 
 /* A way to ask for a mode of a kind: the value of "desire" in a request, and what belongs to it. */
 struct mode_desire {
@@ -54,13 +55,17 @@ struct mode_kind {
 	 * WASD_STATS_AOM, as *out has then. NULL: the checkpoint's own. */
 	enum wasd_status (*reshape)(const struct mode *m, struct wasd_model *from, struct wasd_model **out,
 	                            struct wasd_err *err);
+	/* The same network as what is left of the checkpoint's, called after its name `arch`: for exports of the mode
+	 * alone. NULL: the mode has the checkpoint's own network. */
+	enum wasd_status (*smaller)(const struct mode *m, struct wasd_model *from, const char *arch, struct wasd_slim **out,
+	                            struct wasd_err *err);
 };
 const struct mode_kind *mode_kind_at(int i);              /* NULL after the last */
 const struct mode_kind *mode_kind_find(const char *name); /* NULL: unknown */
 /* Further rows, defined by the program that core is linked into; they follow those of the table and end at NULL.
  * Optional: the symbol is weak. */
 extern const struct mode_kind *const mode_kind_more[] __attribute__((weak));
-extern const struct mode_kind mode_plain, mode_draw, mode_slim;
+extern const struct mode_kind mode_plain, mode_draw, mode_slim, mode_width;
 
 /* A parsed entry of the list. */
 struct mode {

@@ -58,33 +58,55 @@ static enum wasd_status create_pixels(struct wasd_trainer *t, struct wasd_err *e
 	return WASD_OK;
 }
 
-/* Takes ownership of recipe_json. */
+static const char *const mode_metrics[TRAINER_METRICS] = {"val_loss", "val_acc", "test_loss", "test_acc",
+                                                          "eval_images_per_s"};
+
+/* A mode of the run's own network. Takes ownership of recipe_json. */
 static bool add_mode(struct wasd_trainer *t, const char *name, const struct mode_kind *kind,
                      const struct wasd_recipe *recipe, cJSON *recipe_json, bool evaluated)
 {
-	static const char *const metrics[TRAINER_METRICS] = {"val_loss", "val_acc", "test_loss", "test_acc",
-	                                                     "eval_images_per_s"};
 	struct trainer_mode *m = &t->mode[t->n_modes];
-	*m = (struct trainer_mode){.name = name,
-	                           .kind = kind,
+	*m = (struct trainer_mode){.kind = kind,
 	                           .recipe = recipe,
 	                           .recipe_json = recipe_json,
 	                           .set = (enum wasd_stats_set)(WASD_STATS_AOM + t->n_modes++),
-	                           .statistics = recipe ? "dom." : "",
 	                           .evaluated = evaluated};
+	snprintf(m->name, sizeof m->name, "%s", name);
+	snprintf(m->statistics, sizeof m->statistics, "%s", recipe ? "dom." : "");
 	for (size_t i = 0; name[i] && i + 1 < sizeof m->label; i++)
 		m->label[i] = (char)(name[i] - 'a' + 'A');
 	for (int i = 0; i < TRAINER_METRICS; i++)
-		m->metric[i] = wasd_metric_of(metrics[i], name)->name;
+		snprintf(m->metric[i], sizeof m->metric[i], "%s", wasd_metric_of(mode_metrics[i], name)->name);
+	t->n_own = t->n_modes;
 	return recipe_json;
+}
+
+/* A mode of a strategy's network: its metrics are called QUANTITY_MODE, too. */
+static bool add_network(struct wasd_trainer *t, const struct weight_network *w)
+{
+	struct trainer_mode *m = &t->mode[t->n_modes++];
+	*m = (struct trainer_mode){.kind = mode_kind_find(w->kind),
+	                           .recipe_json = cJSON_Parse(w->recipe),
+	                           .set = WASD_STATS_AOM,
+	                           .network = *w,
+	                           .evaluated = true};
+	snprintf(m->name, sizeof m->name, "%s", w->mode);
+	snprintf(m->label, sizeof m->label, "%s", w->label);
+	snprintf(m->statistics, sizeof m->statistics, "%s.", w->mode);
+	for (int i = 0; i < TRAINER_METRICS; i++)
+		snprintf(m->metric[i], sizeof m->metric[i], "%.20s_%.40s", mode_metrics[i], w->mode);
+	return m->recipe_json;
 }
 
 static enum wasd_status create_modes(struct wasd_trainer *t, struct wasd_err *err)
 {
 	const struct wasd_recipe *recorded = chain_recorded(t->weights);
+	struct weight_network w;
 	bool ok = add_mode(t, WASD_MODE_AOM, &mode_plain, NULL, cJSON_CreateNull(), t->spec.eval_aom);
 	if (recorded)
 		ok = add_mode(t, WASD_MODE_DOM, &mode_draw, recorded, chain_recorded_json(t->weights), t->spec.eval_dom) && ok;
+	for (int i = 0; t->n_modes < TRAINER_MODES && chain_network(t->weights, i, &w); i++)
+		ok = add_network(t, &w) && ok;
 	return ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "trainer");
 }
 
@@ -165,6 +187,18 @@ static enum wasd_status create_blocks(struct wasd_trainer *t, const struct wasd_
 	return list_blocks(t, err);
 }
 
+/* The strategies' own networks exist beside the run's. */
+static enum wasd_status plan_networks(struct wasd_trainer *t, const struct wasd_exec_opts *train, struct wasd_err *err)
+{
+	struct weight_plan plan = {t->graph, t->model, train};
+	enum wasd_status s = chain_plan(t->weights, &plan, err);
+	if (!s)
+		s = chain_price(t->weights, train, &t->own_bytes, err);
+	for (int i = t->n_own; !s && i < t->n_modes; i++)
+		chain_network(t->weights, i - t->n_own, &t->mode[i].network);
+	return s;
+}
+
 static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_train_opts *o, struct wasd_err *err)
 {
 	struct wasd_exec_opts train = {.batch = t->spec.batch,
@@ -175,6 +209,8 @@ static enum wasd_status create_values(struct wasd_trainer *t, const struct wasd_
 	                               .ctx = o->ctx};
 	train_search_plan(t, &train);
 	enum wasd_status s = create_blocks(t, &train, err);
+	if (!s)
+		s = plan_networks(t, &train, err);
 	if (s)
 		return s;
 	t->eval = (struct wasd_exec_opts){.batch = t->spec.batch,
@@ -380,10 +416,10 @@ cJSON *trainer_make_info(const struct wasd_trainer *t)
 	add(j, "classes", cJSON_CreateStringArray((const char *const *)t->class_names, wasd_graph_classes(t->graph)));
 	add(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
 	add(j, "was", cJSON_Duplicate(t->was_json, true));
-	add(j, "draw", cJSON_Duplicate(t->mode[t->n_modes - 1].recipe_json, true)); /* null if no strategy draws */
+	add(j, "draw", cJSON_Duplicate(t->mode[t->n_own - 1].recipe_json, true)); /* null if no strategy draws */
 	cJSON *macs = cJSON_AddObjectToObject(j, "macs");
 	for (int i = 0; i < t->n_modes; i++)
-		cJSON_AddNumberToObject(macs, t->mode[i].name, (double)wasd_graph_macs(t->graph, t->mode[i].recipe));
+		cJSON_AddNumberToObject(macs, t->mode[i].name, (double)trainer_macs(t, &t->mode[i]));
 	return trainer_complete(j, cJSON_GetArraySize(macs) == t->n_modes ? 6 : 0);
 }
 
@@ -560,7 +596,7 @@ struct wasd_train_info wasd_trainer_info(const struct wasd_trainer *t)
 		.first_epoch = t->epoch + 1,
 		.steps_per_epoch = t->batches,
 		.planned_bytes = wasd_exec_bytes(t->exec) + t->eval_bytes + (blocks * params + learned) * sizeof(real) +
-	                     train_search_bytes(t),
+	                     train_search_bytes(t) + t->own_bytes,
 		.was = t->was_json,
 	};
 }

@@ -101,7 +101,7 @@ static cJSON *macs_json(const struct wasd_trainer *t)
 {
 	cJSON *j = cJSON_CreateObject();
 	for (int i = 0; i < t->n_modes; i++)
-		cJSON_AddNumberToObject(j, t->mode[i].name, (double)wasd_graph_macs(t->graph, t->mode[i].recipe));
+		cJSON_AddNumberToObject(j, t->mode[i].name, (double)trainer_macs(t, &t->mode[i]));
 	return trainer_complete(j, t->n_modes);
 }
 
@@ -116,9 +116,11 @@ static enum wasd_status price(const struct wasd_trainer *t, const char *backend,
 	struct wasd_exec_price train, eval = {0};
 	struct wasd_err why = {0};
 	size_t params = wasd_graph_param_count(t->graph) * sizeof(real), loaders = 2,
-		   learned = trainer_learned(t) * sizeof(real);
+		   learned = trainer_learned(t) * sizeof(real), own = 0;
 	train_search_plan(t, &o);
 	enum wasd_status s = wasd_exec_price(t->graph, &o, &train, &why);
+	if (!s)
+		s = chain_price(t->weights, &o, &own, &why);
 	o.training = o.keep_all = false;
 	if (!s && t->spec.statistics == STATISTICS_OWN)
 		s = wasd_exec_price(t->graph, &o, &eval, &why);
@@ -132,7 +134,7 @@ static enum wasd_status price(const struct wasd_trainer *t, const char *backend,
 	cJSON_AddNumberToObject(j, "gradients", t->search ? 0 : (double)(params + learned));
 	cJSON_AddNumberToObject(j, "optimizer", (double)(params + learned) * (double)states);
 	cJSON_AddNumberToObject(j, "activations", (double)train.activations);
-	cJSON_AddNumberToObject(j, "workspace", (double)(train.workspace + train_search_bytes(t)));
+	cJSON_AddNumberToObject(j, "workspace", (double)(train.workspace + train_search_bytes(t) + own));
 	cJSON_AddNumberToObject(j, "evaluation", evaluation);
 	cJSON_AddNumberToObject(j, "batches", (double)(2 * loaders * batch));
 	cJSON_AddNumberToObject(j, "checkpoint", (double)checkpoint);

@@ -68,7 +68,7 @@ static cJSON *modes_json(const struct wasd_trainer *t)
 	cJSON *list = cJSON_CreateArray();
 	for (int i = 0; list && i < t->n_modes + (t->slim_macs > 0); i++) {
 		const struct trainer_mode *m = &t->mode[i < t->n_modes ? i : 0];
-		cJSON *j = i < t->n_modes ? mode_json(t, m, m->name, m->kind, wasd_graph_macs(t->graph, m->recipe)) :
+		cJSON *j = i < t->n_modes ? mode_json(t, m, m->name, m->kind, trainer_macs(t, m)) :
 		                            mode_json(t, m, WASD_MODE_SLIM, &mode_slim, t->slim_macs);
 		if (!j || !cJSON_AddItemToArray(list, j)) {
 			cJSON_Delete(j);
@@ -103,7 +103,39 @@ static enum wasd_status check_finite(const struct wasd_trainer *t, struct wasd_e
 			    !all_finite(v + st.var_offset, (size_t)st.channels))
 				return trainer_diverged(t, st.name, err);
 		}
+	for (int i = t->n_own; i < t->n_modes; i++)
+		if (!all_finite(wasd_model_stats(t->mode[i].network.model, t->mode[i].set),
+		                wasd_graph_stats_count(wasd_slim_graph(t->mode[i].network.slim))))
+			return trainer_diverged(t, t->mode[i].name, err);
 	return WASD_OK;
+}
+
+/* The statistics of a strategy's network, in the layout of the whole one: channels that it does not have keep the mean
+ * 0 and the variance 1. */
+static void spread_stats(const struct wasd_trainer *t, const struct trainer_mode *m, real *out)
+{
+	for (int i = 0; i < wasd_graph_stats(t->graph); i++) {
+		struct wasd_stats_info s = wasd_graph_stats_info(t->graph, i);
+		for (int c = 0; c < s.channels; c++) {
+			out[s.mean_offset + (size_t)c] = 0;
+			out[s.var_offset + (size_t)c] = 1;
+		}
+	}
+	wasd_slim_spread_stats(m->network.slim, wasd_model_stats(m->network.model, m->set), out);
+}
+
+/* The statistics of every mode; *made: a block to free. false: no memory. */
+static bool list_stats(const struct wasd_trainer *t, const real *stats[TRAINER_MODES + 1], real **made)
+{
+	size_t n = wasd_graph_stats_count(t->graph), own = (size_t)t->n_own;
+	*made = wasd_calloc((size_t)t->n_modes - own + 1, n * sizeof **made + 1);
+	for (int i = 0; *made && i < t->n_modes; i++) {
+		real *at = *made + ((size_t)i - own) * n;
+		if (t->mode[i].network.slim)
+			spread_stats(t, &t->mode[i], at);
+		stats[i] = t->mode[i].network.slim ? at : wasd_model_stats(t->model, trainer_stats(t, i));
+	}
+	return *made;
 }
 
 enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size_t *len, struct wasd_err *err)
@@ -117,8 +149,8 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 	snprintf(drawing, sizeof drawing, "rng.%s", stream);
 	cJSON *progress = progress_json(t), *modes = modes_json(t);
 	const real *stats[TRAINER_MODES + 1] = {0}; /* slim has those of AOM */
-	for (int i = 0; i < t->n_modes; i++)
-		stats[i] = wasd_model_stats(t->model, trainer_stats(t, i));
+	real *made;
+	bool listed = list_stats(t, stats, &made);
 	struct checkpoint_source src = {
 		.graph = t->graph,
 		.model = t->model,
@@ -139,9 +171,11 @@ enum wasd_status snapshot_write(const struct wasd_trainer *t, void **bytes, size
 		.prepare = wasd_dataset_prepare(t->data),
 		.pixels = &t->pixels,
 	};
-	s = progress && modes ? checkpoint_write(&src, bytes, len, err) : wasd_fail(err, WASD_ENOMEM, "checkpoint");
+	s = progress && modes && listed ? checkpoint_write(&src, bytes, len, err) :
+	                                  wasd_fail(err, WASD_ENOMEM, "checkpoint");
 	cJSON_Delete(progress);
 	cJSON_Delete(modes);
+	wasd_free(made);
 	return s;
 }
 
@@ -230,7 +264,7 @@ static enum wasd_status resume_weights(struct wasd_trainer *t, const struct chec
 	const char *stream;
 	char name[64];
 	struct weight_when at = {.epoch = t->epoch, .batch = t->next};
-	struct trainer_mode *last = &t->mode[t->n_modes - 1];
+	struct trainer_mode *last = trainer_drawn(t);
 	struct mode drawn;
 	const cJSON *recorded = checkpoint_mode(c, last->name, &drawn, NULL) ? NULL : drawn.recipe;
 	chain_generator(t->weights, 0, &stream);
@@ -250,20 +284,39 @@ static enum wasd_status stats_missing(struct wasd_err *err)
 	return wasd_fail_at(err, WASD_ECORRUPT, "", "checkpoint: BatchNorm statistics of one mode are missing");
 }
 
+/* Those measured for mode m. block: room for a set of the whole network. */
+static enum wasd_status resume_mode(struct wasd_trainer *t, const struct checkpoint *c, struct trainer_mode *m,
+                                    real *block, struct wasd_err *err)
+{
+	struct mode at;
+	bool present, own = !m->network.slim;
+	if (checkpoint_mode(c, m->name, &at, NULL))
+		return stats_missing(err);
+	enum wasd_status s = checkpoint_load_stats(c, t->graph, at.statistics,
+	                                           own ? wasd_model_stats(t->model, m->set) : block, &present, err);
+	if (s || !present)
+		return s ? s : stats_missing(err);
+	if (!own)
+		wasd_slim_copy_stats(m->network.slim, block, wasd_model_stats(m->network.model, m->set));
+	m->measured = at.measured;
+	return WASD_OK;
+}
+
 /* Restores the statistics that training updates, and those measured for each mode. */
 static enum wasd_status resume_stats(struct wasd_trainer *t, const struct checkpoint *c, struct wasd_err *err)
 {
 	bool present;
-	struct mode m;
+	real *block = wasd_calloc(wasd_graph_stats_count(t->graph) + 1, sizeof *block);
+	if (!block)
+		return wasd_fail(err, WASD_ENOMEM, "trainer");
 	enum wasd_status s = checkpoint_load_stats(c, t->graph, CHECKPOINT_TRAIN,
 	                                           wasd_model_stats(t->model, WASD_STATS_TRAIN), &present, err);
-	for (int i = 0; !s && present && i < t->n_modes; i++) {
-		if (checkpoint_mode(c, t->mode[i].name, &m, NULL))
-			return stats_missing(err);
-		s = checkpoint_load_stats(c, t->graph, m.statistics, wasd_model_stats(t->model, t->mode[i].set), &present, err);
-		t->mode[i].measured = m.measured;
-	}
-	return s || present ? s : stats_missing(err);
+	if (!s && !present)
+		s = stats_missing(err);
+	for (int i = 0; !s && i < t->n_modes; i++)
+		s = resume_mode(t, c, &t->mode[i], block, err);
+	wasd_free(block);
+	return s;
 }
 
 int wasd_train_threads(const void *checkpoint, size_t len)

@@ -191,14 +191,14 @@ static enum wasd_status gradient_step(struct wasd_trainer *t, const struct wasd_
 	                         .dropout = &t->rng_dropout};
 	struct weight_when now = {.epoch = t->epoch, .batch = t->next};
 	act(t);
+	struct weight_passes passes = {trainer_step(t), t->exec, b->x, &pass, targets};
 	enum wasd_status s = chain_draw(t->weights, &now, NULL, &pass.recipe, err);
 	wasd_model_grad_zero(t->model);
-	if (s || (s = wasd_exec_forward(t->exec, b->x, &pass, err)))
-		return s;
-	s = wasd_exec_loss_of(t->exec, targets, loss, hits, err);
+	if (!s)
+		s = chain_passes(t->weights, &passes, loss, hits, err);
 	if (s == WASD_ENUMERIC || (!s && !isfinite(*loss)))
 		return trainer_diverged(t, "loss", err);
-	if (s || (s = wasd_exec_backward(t->exec, err)))
+	if (s)
 		return s;
 	struct weight_pace pace = chain_pace(t->weights, trainer_run_at(t, trainer_step(t)));
 	t->lr = wasd_schedule_lr(&t->schedule, wasd_optim_lr(t->optim), pace.step, t->batches, pace.epochs);
@@ -352,6 +352,18 @@ static enum wasd_status cut_if_asked(struct wasd_trainer *t, struct wasd_err *er
 	return trainer_cut(t, err);
 }
 
+/* The times of the phases since the last call, of all networks together. */
+static void take_times(struct wasd_trainer *t, uint64_t ns[WASD_PHASES])
+{
+	uint64_t own[WASD_PHASES];
+	wasd_exec_times(t->exec, ns, true);
+	for (int i = t->n_own; i < t->n_modes; i++) {
+		wasd_exec_times(t->mode[i].network.exec, own, true);
+		for (int k = 0; k < WASD_PHASES; k++)
+			ns[k] += own[k];
+	}
+}
+
 /* TRAINING -> CALIBRATING | STOPPED */
 static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err)
 {
@@ -363,7 +375,7 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 	enum wasd_status cut = t->next ? WASD_OK : cut_if_asked(t, err);
 	if (cut)
 		return cut;
-	wasd_exec_times(t->exec, ns, true);
+	take_times(t, ns);
 	while (t->next < t->batches) {
 		if (should_stop(t))
 			return stop(t, err);
@@ -381,7 +393,7 @@ static enum wasd_status train_epoch(struct wasd_trainer *t, struct wasd_err *err
 	if (t->epoch + 1 == t->spec.epochs)
 		chain_event(t->weights, trainer_run_at(t, trainer_step(t)));
 	t->stalled_us = wasd_loader_stall_us(t->train) - stalled;
-	wasd_exec_times(t->exec, t->phase_ns, true);
+	take_times(t, t->phase_ns);
 	t->state = CALIBRATING;
 	return WASD_OK;
 }
@@ -458,8 +470,9 @@ static bool tick(void *ctx, uint32_t done, uint32_t of)
 static enum wasd_status calibrate_mode(struct wasd_trainer *t, struct trainer_mode *m, struct wasd_err *err)
 {
 	struct tick_ctx c = {t, WASD_TRAIN_CALIBRATE};
-	enum wasd_stats_set set = trainer_draws(t) ? m->set : WASD_STATS_TRAIN;
-	enum wasd_status s = measure_statistics(t->exec, t->calib, m->recipe, set, (struct measure_tick){tick, &c}, err);
+	enum wasd_stats_set set = trainer_parts_statistics(t) ? m->set : WASD_STATS_TRAIN;
+	enum wasd_status s = measure_statistics(trainer_exec(t, m), t->calib, m->recipe, set,
+	                                        (struct measure_tick){tick, &c}, err);
 	if (!s)
 		m->measured = true;
 	return s;
@@ -488,7 +501,7 @@ static enum wasd_status calibrate(struct wasd_trainer *t, struct wasd_err *err)
 		s = calibrate_mode(t, &t->mode[i], err);
 	if (s == WASD_ECANCELLED)
 		return stop(t, err);
-	if (!trainer_draws(t))
+	if (!trainer_parts_statistics(t))
 		memcpy(wasd_model_stats(t->model, WASD_STATS_AOM), wasd_model_stats(t->model, WASD_STATS_TRAIN),
 		       wasd_graph_stats_count(t->graph) * sizeof(real));
 	t->state = EVALUATING;
@@ -522,14 +535,14 @@ static enum wasd_status measure_mode(struct wasd_trainer *t, struct wasd_loader 
 	struct measure_tick tick_of = {tick, &c};
 	if (t->spec.statistics == STATISTICS_BATCH) {
 		struct as_trained a = {.t = t, .mode = m};
-		char stream[16];
+		char stream[WASD_MODE_LEN + 8];
 		snprintf(stream, sizeof stream, "eval %s", m->name);
 		wasd_rng_init(&a.rng, t->spec.seed, stream, (uint64_t)t->epoch, images == t->test);
-		return measure_accuracy(t->exec, images, &(struct measure_pass){as_trained, &a}, tick_of, t->answered, out,
-		                        err);
+		return measure_accuracy(trainer_exec(t, m), images, &(struct measure_pass){as_trained, &a}, tick_of,
+		                        t->answered, out, err);
 	}
 	struct measure_net net = {0};
-	enum wasd_status s = measure_net_create(t->model, m->recipe, m->set, &t->eval, &net, err);
+	enum wasd_status s = measure_net_create(trainer_model(t, m), m->recipe, m->set, &t->eval, &net, err);
 	if (!s)
 		s = measure_accuracy(net.exec, images, NULL, tick_of, t->answered, out, err);
 	measure_net_done(&net);

@@ -15,26 +15,27 @@
 
 enum trainer_state { TRAINING, CALIBRATING, EVALUATING, CLOSING, COMPLETED, STOPPED, PAUSED };
 
-#define METRICS_OWN 48 /* of the trainer itself, at most; the strategies may have the rest of WASD_METRICS_MAX */
+#define METRICS_OWN 64 /* of the trainer itself, at most; the strategies may have the rest of WASD_METRICS_MAX */
 #define WARNINGS_MAX 32
 
 /* A mode that the run measures and lists in its checkpoints. */
 enum trainer_metric { VAL_LOSS, VAL_ACC, TEST_LOSS, TEST_ACC, EVAL_SPEED, TRAINER_METRICS };
 struct trainer_mode {
-	const char *name;
-	char label[8];                       /* for display: "AOM" */
-	const char *metric[TRAINER_METRICS]; /* "val_loss_aom", ... */
+	char name[WASD_MODE_LEN];
+	char label[24];                                 /* for display: "AOM" */
+	char metric[TRAINER_METRICS][WASD_METRIC_NAME]; /* "val_loss_aom", ... */
 	const struct mode_kind *kind;
 	const struct wasd_recipe *recipe; /* owned by the chain; NULL: the weights as they are */
 	cJSON *recipe_json;               /* null if recipe is NULL */
 	enum wasd_stats_set set;
-	const char *statistics; /* prefix of their tensor names in a file */
-	bool evaluated;         /* eval.modes names it */
-	bool measured;          /* a calibration has written the set */
-	double images_per_s;    /* of this attempt's last evaluation; 0: none */
-	uint32_t *silent;       /* per class: consecutive evaluations in which the class was never predicted */
+	char statistics[WASD_MODE_LEN + 1]; /* prefix of their tensor names in a file */
+	struct weight_network network;      /* a strategy's, with statistics in the set of its model; zeros: the run's */
+	bool evaluated;                     /* eval.modes names it */
+	bool measured;                      /* a calibration has written the set */
+	double images_per_s;                /* of this attempt's last evaluation; 0: none */
+	uint32_t *silent;                   /* per class: consecutive evaluations in which the class was never predicted */
 };
-#define TRAINER_MODES (WASD_STATS_SETS - WASD_STATS_AOM)
+#define TRAINER_MODES 12
 
 struct wasd_trainer {
 	enum trainer_state state;
@@ -51,13 +52,14 @@ struct wasd_trainer {
 	cJSON *network;             /* of graph, as a spec's "model", once the run has made it smaller; NULL: the spec's */
 	struct wasd_exec_opts eval; /* the evaluation plan is made anew each time, since the weights have changed */
 	size_t eval_bytes;          /* memory of an evaluation */
+	size_t own_bytes;           /* of the strategies' own networks */
 	struct weight_chain *weights;            /* forms the weights of each pass */
 	struct weight_run run;                   /* what its strategies see between two steps */
 	uint64_t acted;                          /* the last step whose event they had, counted from 1; 0: none */
 	struct weight_block *blocks;             /* the optimizer's state; ends at a NULL name */
-	struct trainer_mode mode[TRAINER_MODES]; /* AOM first, then DOM if a strategy draws */
-	int n_modes;
-	cJSON *was_json; /* the drawing strategy's object, or false */
+	struct trainer_mode mode[TRAINER_MODES]; /* AOM first, then DOM if a strategy draws, then networks of a strategy */
+	int n_modes, n_own;                      /* n_own: of the run's own network */
+	cJSON *was_json;                         /* the drawing strategy's object, or false */
 	cJSON *info, *fingerprint;
 	uint64_t slim_macs; /* of the network without its dead channels, at the last checkpoint; 0: none are dead */
 	struct wasd_optim *optim;
@@ -108,8 +110,15 @@ struct wasd_trainer {
 	char differs[32]; /* after a resume: the fingerprint's first member that differs */
 };
 
-/* Whether a strategy draws. Training statistics then belong to random shadow weights, and each mode needs its own. */
+/* Whether a strategy draws. */
 static inline bool trainer_draws(const struct wasd_trainer *t)
+{
+	return t->n_own > 1;
+}
+
+/* Whether each mode needs statistics of its own: those of training belong to random shadow weights, or to one of
+ * several networks. */
+static inline bool trainer_parts_statistics(const struct wasd_trainer *t)
 {
 	return t->n_modes > 1;
 }
@@ -117,13 +126,35 @@ static inline bool trainer_draws(const struct wasd_trainer *t)
 /* Whether a calibration measures the statistics that are served: training leaves none that fit. */
 static inline bool trainer_measures(const struct wasd_trainer *t)
 {
-	return (trainer_draws(t) || t->search) && t->has_batchnorm;
+	return (trainer_parts_statistics(t) || t->search) && t->has_batchnorm;
 }
 
-/* The statistics that a checkpoint has for a mode: without a draw, those of training. */
+/* The statistics that a checkpoint has for a mode of the run's own network: if it is the only mode, those of training.
+ */
 static inline enum wasd_stats_set trainer_stats(const struct wasd_trainer *t, int mode)
 {
-	return trainer_draws(t) ? t->mode[mode].set : WASD_STATS_TRAIN;
+	return trainer_parts_statistics(t) ? t->mode[mode].set : WASD_STATS_TRAIN;
+}
+
+static inline struct wasd_model *trainer_model(const struct wasd_trainer *t, const struct trainer_mode *m)
+{
+	return m->network.slim ? m->network.model : t->model;
+}
+
+static inline struct wasd_exec *trainer_exec(const struct wasd_trainer *t, const struct trainer_mode *m)
+{
+	return m->network.slim ? m->network.exec : t->exec;
+}
+
+static inline uint64_t trainer_macs(const struct wasd_trainer *t, const struct trainer_mode *m)
+{
+	return wasd_graph_macs(m->network.slim ? wasd_slim_graph(m->network.slim) : t->graph, m->recipe);
+}
+
+/* The mode with the recorded draw, or AOM. */
+static inline struct trainer_mode *trainer_drawn(struct wasd_trainer *t)
+{
+	return &t->mode[t->n_own - 1];
 }
 
 /* Values that the strategies learn, at most. */

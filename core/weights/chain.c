@@ -131,6 +131,12 @@ static void part_done(struct part *p)
 	wasd_free(p->first);
 }
 
+/* A step of a strategy's own passes through weights that are linked or masked, not drawn or composed. */
+static bool excludes(const struct weight_strategy *a, const struct weight_strategy *b)
+{
+	return a->passes && (b->passes || b->draw || b->compose);
+}
+
 static enum wasd_status check_place(const struct weight_chain *c, const struct part *p, const char *at,
                                     struct wasd_err *err)
 {
@@ -140,6 +146,10 @@ static enum wasd_status check_place(const struct weight_chain *c, const struct p
 	if (p->by->draw && c->drawing)
 		return wasd_fail_at(err, WASD_EINVAL, at, "%s and %s both draw the weights of a pass: use only one of them",
 		                    c->drawing->by->name, p->by->name);
+	for (int i = 0; i < c->n; i++)
+		if (excludes(p->by, c->part[i].by) || excludes(c->part[i].by, p->by))
+			return wasd_fail_at(err, WASD_EINVAL, at, "%s cannot be combined with %s: one of them must go", p->by->name,
+			                    c->part[i].by->name);
 	return c->n < WASD_WEIGHTS_MAX ? WASD_OK :
 	                                 wasd_fail_at(err, WASD_EINVAL, at, "more than %d strategies", WASD_WEIGHTS_MAX);
 }
@@ -416,6 +426,49 @@ void chain_pull(struct weight_chain *c)
 	for (int i = 0; i < c->n; i++)
 		if (c->part[i].by->compose)
 			compose_back(c, &c->part[i]);
+}
+
+/* ---- passes ----------------------------------------------------------------------------------------------- */
+
+/* The strategy that makes them, or NULL. */
+static const struct part *passing(const struct weight_chain *c)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->passes)
+			return &c->part[i];
+	return NULL;
+}
+
+enum wasd_status chain_plan(struct weight_chain *c, const struct weight_plan *plan, struct wasd_err *err)
+{
+	const struct part *p = passing(c);
+	return p ? p->by->plan(p->self, plan, err) : WASD_OK;
+}
+
+enum wasd_status chain_price(const struct weight_chain *c, const struct wasd_exec_opts *o, size_t *bytes,
+                             struct wasd_err *err)
+{
+	const struct part *p = passing(c);
+	*bytes = 0;
+	return p ? p->by->price(p->self, o, bytes, err) : WASD_OK;
+}
+
+enum wasd_status chain_passes(struct weight_chain *c, const struct weight_passes *in, double *loss, int *hits,
+                              struct wasd_err *err)
+{
+	const struct part *p = passing(c);
+	if (p)
+		return p->by->passes(p->self, in, loss, hits, err);
+	enum wasd_status s = wasd_exec_forward(in->exec, in->x, in->pass, err);
+	if (!s)
+		s = wasd_exec_loss_of(in->exec, in->targets, loss, hits, err);
+	return s ? s : wasd_exec_backward(in->exec, err);
+}
+
+bool chain_network(const struct weight_chain *c, int i, struct weight_network *out)
+{
+	const struct part *p = passing(c);
+	return p && p->by->network && p->by->network(p->self, i, out);
 }
 
 /* ---- during the run ------------------------------------------------------------------------------------- */

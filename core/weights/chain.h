@@ -2,13 +2,14 @@
  *
  *     create, attach                    allocates effective weights for the model's linked parameters
  *     apply                             after every change of the master weights: creation, resume, optimizer step
- *     begin                             when the optimizer's state exists; may allocate
+ *     plan, begin                       when the run's own plan and the optimizer's state exist; may allocate
  *     event                             before every step, and after the last one
- *     draw, forward, loss, backward     once or several times per step
+ *     draw, passes                      forward, loss and backward, once or several times per step
  *     pull                              turns the gradient block into the gradient of the master; then the optimizer
  *     after_step                        then apply
  *
- * Without strategies every call is free. Used by the training thread only. Only create, attach and begin allocate.
+ * Without strategies every call is free. Used by the training thread only. Only create, attach, plan and begin
+ * allocate.
  */
 #ifndef WEIGHTS_CHAIN_H
 #define WEIGHTS_CHAIN_H
@@ -56,6 +57,19 @@ const struct weight_strategy *chain_compact(const struct weight_chain *c, int pa
 void chain_compose(const struct weight_chain *c, real *block);
 /* Tensor i of those that the strategies learn, from create on; false after the last. */
 bool chain_learned(const struct weight_chain *c, int i, struct weight_learned *out);
+
+/* ---- passes (strategy.h) */
+
+/* Plans the networks of the strategies. Call after attach, when the run's own exec exists. */
+enum wasd_status chain_plan(struct weight_chain *c, const struct weight_plan *p, struct wasd_err *err);
+/* Bytes that chain_plan takes; may be called before. */
+enum wasd_status chain_price(const struct weight_chain *c, const struct wasd_exec_opts *o, size_t *bytes,
+                             struct wasd_err *err);
+/* Forward, loss and backward of a step: adds to the gradient of the effective weights. */
+enum wasd_status chain_passes(struct weight_chain *c, const struct weight_passes *p, double *loss, int *hits,
+                              struct wasd_err *err);
+/* Network i of the strategies; false after the last. */
+bool chain_network(const struct weight_chain *c, int i, struct weight_network *out);
 
 /* ---- during the run (strategy.h) */
 

@@ -17,6 +17,8 @@
  *   draw   acts on a kernel in one pass, after the links, and may drop taps: its result is compact, and the layer
  *          gets a kernel with its own size and padding. At most one strategy of a chain draws, so a pass has at most
  *          one recipe.
+ *   step   makes the passes of a training step itself, over networks of its own beside the run's, and adds the
+ *          gradients of W. At most one strategy of a chain does, and none then draws or composes.
  *   mask   acts on the master weights themselves, between the steps: event, after_step. All readers see its zeros, and
  *          nothing is copied.
  *
@@ -35,6 +37,7 @@
 
 #include "wasd/graph.h"
 #include "wasd/json.h"
+#include "wasd/slim.h"
 #include "wasd/weights.h"
 
 /* ---- creation ------------------------------------------------------------------------------------ */
@@ -115,6 +118,32 @@ struct weight_pace {
 /* Adds a line to the job's log. level: "info", "warn". */
 void weight_say(const struct weight_run *r, const char *level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* The passes of one training step: what the run makes of a batch if no strategy makes more. */
+struct weight_passes {
+	uint64_t step; /* steps done before it */
+	struct wasd_exec *exec;
+	const real *x;                      /* images of the batch, pass->n */
+	const struct wasd_pass *pass;       /* of exec */
+	const struct wasd_targets *targets; /* for the logits of exec */
+};
+
+/* What a strategy with networks of its own plans them by. */
+struct weight_plan {
+	struct wasd_graph *graph; /* of the run */
+	struct wasd_model *model;
+	const struct wasd_exec_opts *exec; /* of the run's own plan */
+};
+
+/* A network of a strategy's own that the run measures and checkpoints offer as a mode. All pointers are borrowed. */
+struct weight_network {
+	const char *mode, *label; /* the name of the mode; for display */
+	const char *kind;         /* name of a kind of mode (modes/table.c) */
+	const char *recipe;       /* its recipe, as JSON */
+	const struct wasd_slim *slim;
+	struct wasd_model *model; /* of wasd_slim_graph; NULL before plan */
+	struct wasd_exec *exec;   /* its training plan */
+};
 
 /* A tensor that is learned with the weights. The optimizer of the run updates `values` from `grad` after every backward
  * pass, with its own learning rate. A strategy has the same tensors during a whole run, but its event may change their
@@ -254,6 +283,20 @@ struct weight_strategy {
 	 * that the state says. WASD_ECORRUPT: it says none. NULL: sizes never change. */
 	enum wasd_status (*arrange)(void *self, struct wasd_err *err);
 
+	/* -- a step of its own: set passes, price and plan, or none -- */
+
+	/* Adds the gradients of a step to the gradient of the run's effective weights; *loss and *hits are what the run
+	 * reports of the step. Must not allocate. */
+	enum wasd_status (*passes)(void *self, const struct weight_passes *p, double *loss, int *hits,
+	                           struct wasd_err *err);
+	/* Bytes that plan takes, for a run's plan with these options. */
+	enum wasd_status (*price)(const void *self, const struct wasd_exec_opts *o, size_t *bytes, struct wasd_err *err);
+	/* Called once, before begin. graph and model are borrowed for the lifetime of the strategy. */
+	enum wasd_status (*plan)(void *self, const struct weight_plan *p, struct wasd_err *err);
+	/* Network i; false after the last. The list does not change during a run, except that plan makes models and execs.
+	 * After at_epoch a model has the weights of the run. NULL: none. */
+	bool (*network)(const void *self, int i, struct weight_network *out);
+
 	/* -- a draw: set all members (holds is optional), or none -- */
 
 	/* *out: the recipe of a pass, valid until the next call; NULL: use W unchanged. */
@@ -285,7 +328,7 @@ static inline bool weight_strategy_prunes(const struct weight_strategy *s)
 }
 
 extern const struct weight_strategy weight_compander, weight_magnitude, weight_weightmom, weight_structured,
-	weight_inrank, weight_superweights;
+	weight_inrank, weight_superweights, weight_slices;
 const struct weight_strategy *weight_strategy_at(int i);              /* table.c; NULL after the last */
 const struct weight_strategy *weight_strategy_find(const char *name); /* NULL: unknown */
 /* Additional rows, defined by the program that core is linked into; ended by NULL. Optional (a weak symbol). */

@@ -5,9 +5,9 @@
 
 const struct weight_strategy *weight_strategy_at(int i)
 {
-	static const struct weight_strategy *const table[] = {&weight_was,         &weight_compander,  &weight_magnitude,
-	                                                      &weight_weightmom,   &weight_structured, &weight_inrank,
-	                                                      &weight_superweights};
+	static const struct weight_strategy *const table[] = {&weight_was,          &weight_compander,  &weight_magnitude,
+	                                                      &weight_weightmom,    &weight_structured, &weight_inrank,
+	                                                      &weight_superweights, &weight_slices};
 	int n = (int)(sizeof table / sizeof table[0]);
 	if (i < n)
 		return i >= 0 ? table[i] : NULL;

@@ -117,7 +117,7 @@ static void offered_where_channels_are_dead(void)
 	CHECK(strstr(err.msg, "aom"));
 	void *made = NULL;
 	size_t len;
-	CHECK_INT(wasd_export_slim(r.file, r.len, &made, &len, &err), WASD_ENOTFOUND);
+	CHECK_INT(wasd_export_smaller(r.file, r.len, WASD_MODE_SLIM, &made, &len, &err), WASD_ENOTFOUND);
 	tiny_done(&r);
 }
 
@@ -146,7 +146,7 @@ static void exported_and_imported(void)
 	wasd_free(again);
 	info = NULL;
 
-	CHECK_MSG(!wasd_export_slim(r.file, r.len, &made, &len, &err) &&
+	CHECK_MSG(!wasd_export_smaller(r.file, r.len, WASD_MODE_SLIM, &made, &len, &err) &&
 	              !wasd_import(made, len, &(struct wasd_import){.to_serve = true}, &again, &again_len, &info, &err),
 	          "%s", err.msg);
 	names_of(again, again_len, names);
@@ -177,7 +177,7 @@ static void lack_of_memory(void)
 	uint64_t n = 1;
 	for (; s == WASD_ENOMEM; n += 1 + n / 16) {
 		wasd_mem_fail_at(n);
-		s = wasd_export_slim(r.file, r.len, &made, &len, &err);
+		s = wasd_export_smaller(r.file, r.len, WASD_MODE_SLIM, &made, &len, &err);
 		wasd_mem_fail_at(0);
 	}
 	CHECK_MSG(!s && n > 100, "%s after %llu", err.msg, (unsigned long long)n);

@@ -1,9 +1,9 @@
 /* tests/core/strategies.c - every row of the table of weight strategies, checked by the rules of weights/strategy.h:
  * without a strategy nothing is done; gradients by finite differences, through the network and for each step of the
  * chain; state round trips; one thread and two give the same bits. A row is tested with its defaults, alone and, unless
- * it draws, in front of WAS. Every row also acts in a run of a few steps: cut anywhere it goes on with the same bits,
- * its masks are nested and their dead weights zero, and at sparsity 0 it changes nothing. Rows that core does not have
- * are tested too. */
+ * it draws, in front of WAS; one that makes the passes of a step itself, on steps. Every other row also acts in a run
+ * of a few steps: cut anywhere it goes on with the same bits, its masks are nested and their dead weights zero, and at
+ * sparsity 0 it changes nothing. Rows that core does not have are tested too. */
 #include "check.h"
 #include "wasd/model.h"
 #include "weights/chain.h"
@@ -97,7 +97,7 @@ static const char *needed(const struct weight_strategy *s)
 static bool list_of(const struct weight_strategy *s, int i, char out[128])
 {
 	snprintf(out, 128, "[{\"type\":\"%s\"%s}%s]", s->name, needed(s), i ? ",{\"type\":\"was\"}" : "");
-	return i < (s->draw ? 1 : 2);
+	return i < (s->passes ? 0 : s->draw ? 1 : 2);
 }
 
 static void each(void (*test)(const char *weights))
@@ -116,7 +116,7 @@ static void rows_are_sound(void)
 		CHECK(s->name && strcmp(s->name, "master") &&
 		      s->name[strspn(s->name, "abcdefghijklmnopqrstuvwxyz0123456789_")] == 0);
 		CHECK_MSG(s->summary && s->create && s->destroy &&
-		              (s->link || s->draw || s->event || s->after_step || s->compose),
+		              (s->link || s->draw || s->event || s->after_step || s->compose || s->passes),
 		          "%s", s->name);
 		CHECK_MSG(!s->compose == !s->compose_back && (!s->compose || (s->learned && !s->link)),
 		          "%s: a composition, its gradient and what is learned go together", s->name);
@@ -124,6 +124,8 @@ static void rows_are_sound(void)
 		CHECK_MSG(!s->draw || (s->to_json && s->recorded && s->recorded_json && s->recall && s->shape && s->forward &&
 		                       s->backward),
 		          "%s draws", s->name);
+		CHECK_MSG(!s->passes == !s->price && !s->passes == !s->plan && (!s->network || s->passes), "%s: a step",
+		          s->name);
 		CHECK(weight_strategy_find(s->name) == s);
 		int n = 0;
 		for (const struct wasd_field *o = s->options; o && o->name; o++, n++) {
@@ -623,6 +625,8 @@ static void runs(void)
 	const struct weight_strategy *s;
 	for (int i = 0; (s = weight_strategy_at(i)); i++) {
 		const struct wasd_field *f = s->reads_spec ? NULL : s->options;
+		if (s->passes)
+			continue;
 		char *weights = eager(s, "");
 		run_is_the_same(weights);
 		wasd_free(weights);
@@ -686,6 +690,130 @@ static void zero_retrains_nothing(void)
 		wasd_free(more);
 	}
 	sim_destroy(plain);
+}
+
+/* ---- steps of a strategy's own ----------------------------------------------------------------------------- */
+
+/* Layers with channels enough for networks of several widths. */
+static struct wasd_graph *wide_network(void)
+{
+	struct wasd_graph *g = NULL;
+	CHECK(!wasd_graph_create((struct wasd_shape){3, 6, 6}, &g, NULL));
+	wasd_node x = wasd_graph_conv(g, wasd_graph_input(g), "c", 32, 3, 1, 1, 1, true);
+	x = wasd_graph_relu(g, wasd_graph_batchnorm(g, x, "bn", 1e-5, 0.1));
+	x = wasd_graph_flatten(g, wasd_graph_globalpool(g, x));
+	CHECK(!wasd_graph_finish(g, wasd_graph_linear(g, x, "f", CLASSES, true), NULL));
+	return g;
+}
+
+/* A run's step, without an optimizer. */
+struct stepping {
+	struct bed b;
+	struct wasd_exec *e;
+	size_t price;
+};
+
+static struct stepping stepping_of(const char *weights)
+{
+	struct stepping s = {.b = {.g = wide_network()}};
+	struct wasd_err err = {0};
+	cJSON *list = cJSON_Parse(weights);
+	struct chain_spec spec = {.weights = list, .paper = PAPER, .seed = 1};
+	struct wasd_exec_opts o = {.batch = N,
+	                           .training = true,
+	                           .backend = "ref",
+	                           .precision = WASD_PRECISION_FP32_STRICT,
+	                           .unmeasured = true};
+	CHECK_MSG(!wasd_model_create(s.b.g, 1, &s.b.m, &err) && !chain_create(s.b.g, &spec, &s.b.c, &err) &&
+	              !chain_attach(s.b.c, s.b.m, &err) && !wasd_exec_create(s.b.m, &o, &s.e, &err) &&
+	              !chain_price(s.b.c, &o, &s.price, &err) &&
+	              !chain_plan(s.b.c, &(struct weight_plan){s.b.g, s.b.m, &o}, &err) &&
+	              !chain_begin(s.b.c, NULL, &(struct weight_run){.master = wasd_model_master(s.b.m)}, &err),
+	          "%s: %s", weights, err.msg);
+	cJSON_Delete(list);
+	return s;
+}
+
+static void stepping_done(struct stepping *s)
+{
+	wasd_exec_destroy(s->e);
+	bed_done(&s->b);
+}
+
+static double step_of(struct stepping *s, uint64_t step)
+{
+	static const int32_t y[N] = {2, 0, 1};
+	struct wasd_pass pass = {.n = N, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true};
+	real x[N * 3 * 6 * 6];
+	double loss = NAN;
+	int hits;
+	fill(x, sizeof x / sizeof *x, 3);
+	uint64_t allocs = wasd_mem_stats().allocs;
+	wasd_model_grad_zero(s->b.m);
+	CHECK(!chain_passes(s->b.c, &(struct weight_passes){step, s->e, x, &pass, &(struct wasd_targets){.y = y}}, &loss,
+	                    &hits, NULL));
+	CHECK_INT(wasd_mem_stats().allocs, allocs);
+	for (size_t i = 0; i < wasd_graph_param_count(s->b.g); i++)
+		wasd_model_master(s->b.m)[i] -= (real)0.1 * wasd_model_grad(s->b.m)[i];
+	return loss;
+}
+
+/* Weights, statistics and the state of the strategies. */
+static void copy_stepping(struct stepping *to, const struct stepping *from)
+{
+	struct chain_state a, b;
+	memcpy(wasd_model_master(to->b.m), wasd_model_master(from->b.m), wasd_graph_param_count(to->b.g) * sizeof(real));
+	memcpy(wasd_model_stats(to->b.m, WASD_STATS_TRAIN), wasd_model_stats(from->b.m, WASD_STATS_TRAIN),
+	       wasd_graph_stats_count(to->b.g) * sizeof(real));
+	for (int i = 0; chain_state(from->b.c, i, &a) && chain_state(to->b.c, i, &b); i++)
+		memcpy(b.tensor.values, a.tensor.values, weight_state_bytes(&a.tensor));
+}
+
+/* Three steps; cut: the last two with another chain, which has the state of the first. Returns the first loss. */
+static double steps_with(const char *weights, int threads, bool cut, real out[2048])
+{
+	CHECK(!wasd_threads_init(threads, NULL));
+	struct stepping a = stepping_of(weights), b = stepping_of(weights), *s = cut ? &b : &a;
+	size_t n = wasd_graph_param_count(a.b.g);
+	double loss = step_of(&a, 0);
+	CHECK(n <= 2048);
+	if (cut)
+		copy_stepping(&b, &a);
+	for (uint64_t step = 1; step < 3; step++)
+		step_of(s, step);
+	memcpy(out, wasd_model_master(s->b.m), n * sizeof *out);
+	CHECK(!strcmp(weights, "[]") == !a.price);
+	stepping_done(&a);
+	stepping_done(&b);
+	return loss;
+}
+
+/* A step gives the loss of the run's own pass and a gradient with more in it, allocates nothing, has a price in memory,
+ * and the same bits with two threads and from a resumed state on. */
+static void own_steps(void)
+{
+	const struct weight_strategy *s;
+	real plain[2048] = {0}, one[2048] = {0}, other[2048] = {0};
+	double loss = steps_with("[]", 1, false, plain);
+	int steps = 0;
+	for (int i = 0; (s = weight_strategy_at(i)); i++) {
+		for (const struct wasd_field *f = s->passes ? s->options : NULL; f && f->name; f++)
+			for (int k = 0; f->type == WASD_CHOICE && wasd_field_choice(f, k); k++) {
+				char weights[96];
+				snprintf(weights, sizeof weights, "[{\"type\":\"%s\",\"%s\":\"%s\"}]", s->name, f->name,
+				         wasd_field_choice(f, k));
+				CHECK_MSG(steps_with(weights, 1, false, one) == loss, "%s: another loss than the run's own pass",
+				          weights);
+				CHECK_MSG(memcmp(one, plain, sizeof one), "%s: the steps of the run's own pass", weights);
+				steps_with(weights, 2, false, other);
+				CHECK_MSG(!memcmp(one, other, sizeof one), "%s: other bits with two threads", weights);
+				steps_with(weights, 1, true, other);
+				CHECK_MSG(!memcmp(one, other, sizeof one), "%s: other bits after a cut", weights);
+				steps++;
+			}
+	}
+	CHECK(steps > 0);
+	CHECK(!wasd_threads_init(1, NULL));
 }
 
 /* An option that is not in the table, or out of its range, is refused at its pointer. */
@@ -867,6 +995,7 @@ int main(void)
 	TEST_RUN(states);
 	TEST_RUN(threads);
 	TEST_RUN(runs);
+	TEST_RUN(own_steps);
 	TEST_RUN(zero_is_off);
 	TEST_RUN(zero_retrains_nothing);
 	TEST_RUN(options_are_checked);

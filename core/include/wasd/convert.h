@@ -13,9 +13,11 @@
  * a checkpoint, borrowed. *out: a new block (free with wasd_free). WASD_ECORRUPT names the fault. */
 enum wasd_status wasd_export_safetensors(const void *bytes, size_t len, void **out, size_t *out_len,
                                          struct wasd_err *err);
-/* Exports the network without its dead channels, the mode "slim", as a file of a network of its own: "model" is its
- * list of layers, "modes" has "aom" alone. WASD_ENOTFOUND: the checkpoint has no such mode. */
-enum wasd_status wasd_export_slim(const void *bytes, size_t len, void **out, size_t *out_len, struct wasd_err *err);
+/* Exports a mode with a smaller network (wasd_mode_smaller) as a file of a network of its own: "model" is its list of
+ * layers, "modes" has "aom" alone. WASD_ENOTFOUND: the checkpoint has no such mode. WASD_EINVAL: it has the
+ * checkpoint's own network. */
+enum wasd_status wasd_export_smaller(const void *bytes, size_t len, const char *mode, void **out, size_t *out_len,
+                                     struct wasd_err *err);
 /* Exports one mode as an ONNX model (opset 13), as a deployment computes it: folded batch normalisation and DOM's
  * compact kernels. Input "input" (N,c,h,w) float32, normalised as its metadata `pixels` says; output "logits"
  * (N,classes). Statuses as for wasd_bundle_create; WASD_EUNSUPPORTED names a layer that cannot be exported to ONNX. */

@@ -226,6 +226,8 @@ struct wasd_targets {
 	double rest;           /* n more class indices, which have the share `rest` of each label; NULL: none */
 	double smoothing;      /* share of each label distributed over all classes, within [0,1) */
 	const double *weights; /* one for each class, 0 or more; NULL: 1 */
+	const real *soft; /* (n,classes) probabilities in place of labels and all of the above; no hits are counted. NULL:
+	                     labels */
 };
 /* Mean softmax cross-entropy of the last forward, and the number of top-1 hits on y; prepares backward. With weights,
  * the mean is weighted by those of the labels, as torch's CrossEntropyLoss has it. */

@@ -73,7 +73,9 @@ size_t wasd_slim_element(const struct wasd_slim_part *p, size_t i);
 /* Copies a block with one value per parameter (master weights, a state of the optimizer): whole has
  * wasd_graph_param_count elements of the whole network, small those of wasd_slim_graph. */
 void wasd_slim_copy_params(const struct wasd_slim *s, const real *whole, real *small);
-/* Does the same for one set of statistics (wasd_graph_stats_count elements). */
+/* Does the same for one set of statistics (wasd_graph_stats_count elements); and the other way round: what the smaller
+ * network does not have stays. */
 void wasd_slim_copy_stats(const struct wasd_slim *s, const real *whole, real *small);
+void wasd_slim_spread_stats(const struct wasd_slim *s, const real *small, real *whole);
 
 #endif
