@@ -111,8 +111,7 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 		                 "query parameter mode must be aom, dom, slim or dom:PROFILE, not \"%.80s\"", mode);
 		return API_DONE;
 	}
-	bool stored = !strcmp(format, "wasd"),
-		 one_mode = !strcmp(format, "onnx") || (!stored && !strcmp(mode, WASD_MODE_SLIM));
+	bool stored = !strcmp(format, "wasd"), one_mode = !strcmp(format, "onnx") || (!stored && wasd_mode_smaller(mode));
 	if (!one_mode && api_query(q, "mode")) {
 		api_send_problem(q, r, "bad_parameter", "mode", "mode: a file of format %s holds every mode", format);
 		return API_DONE;

@@ -61,14 +61,14 @@ static void add_origin(struct api_ctx *c, cJSON *j, const struct storage_deploym
 	cJSON_Delete(info);
 }
 
-/* The images on which a mode's accuracy was measured (NULL: not measured), and *acc. For aom, dom and slim both come
+/* The images on which a mode's accuracy was measured (NULL: not measured), and *acc. For a run's own modes both come
  * from the checkpoint's metrics, from the test images if they were used; for a profile from its search. */
 static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJSON *metrics, const char *mode,
                             double *acc)
 {
 	struct storage_profile p;
 	const char *name = wasd_mode_member(mode);
-	char metric[32];
+	char metric[WASD_MODE_LEN + 10];
 	if (name && !storage_profile_get(c->db, checkpoint, mode, &p, NULL)) {
 		cJSON *info = api_parse_trusted(p.info);
 		bool known = wasd_json_num(info, "val_acc", acc);
@@ -77,10 +77,10 @@ static const char *mode_acc(struct api_ctx *c, const char *checkpoint, const cJS
 		return known ? "validation" : NULL;
 	}
 	mode = wasd_mode_measured(mode);
-	snprintf(metric, sizeof metric, "test_acc_%.8s", mode);
+	snprintf(metric, sizeof metric, "test_acc_%s", mode);
 	if (wasd_json_num(metrics, metric, acc))
 		return "test";
-	snprintf(metric, sizeof metric, "val_acc_%.8s", mode);
+	snprintf(metric, sizeof metric, "val_acc_%s", mode);
 	return wasd_json_num(metrics, metric, acc) ? "validation" : NULL;
 }
 

@@ -138,16 +138,21 @@ bool api_ckpt_has(const struct storage_ckpt *k, const char *mode)
 
 const char *api_mode_lacking(const char *mode)
 {
-	return strcmp(mode, WASD_MODE_SLIM) ? "it was trained without WAS, or came without a draw" :
+	return !wasd_mode_smaller(mode)     ? "it was trained without WAS, or came without a draw" :
+	       strcmp(mode, WASD_MODE_SLIM) ? "no network of this width was trained with it" :
 	                                      "its network has no dead channels";
 }
 
-/* "aom, dom, slim, dom:fast" */
+/* "aom, dom, slim, width:0.5, dom:fast" */
 static void modes_text(struct api_ctx *c, const struct storage_ckpt *k, char *out, size_t room)
 {
 	struct storage_profile_list l;
-	size_t n = (size_t)snprintf(out, room, "aom%s%s", api_ckpt_has(k, WASD_MODE_DOM) ? ", dom" : "",
-	                            api_ckpt_has(k, WASD_MODE_SLIM) ? ", slim" : "");
+	cJSON *info = api_parse_trusted(k->info), *own;
+	size_t n = (size_t)snprintf(out, room, "aom%s", api_ckpt_has(k, WASD_MODE_DOM) ? ", dom" : "");
+	cJSON_ArrayForEach(own, wasd_json_get(info, "macs"))
+		if (wasd_mode_smaller(own->string) && n + WASD_MODE_LEN < room)
+			n += (size_t)snprintf(out + n, room - n, ", %s", own->string);
+	cJSON_Delete(info);
 	if (storage_profile_list(c->db, k->id, "ready", &l, NULL))
 		return;
 	for (size_t i = 0; i < l.n && n + WASD_MODE_LEN < room; i++)

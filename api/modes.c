@@ -1,6 +1,7 @@
 /* api/modes.c - the modes of a checkpoint: first those made by its run, then those added afterwards. */
 #include "internal.h"
 #include "wasd/spec.h"
+#include <stdio.h>
 #include <string.h>
 
 /* Adds a search's measurements of a mode; null for missing ones. Times are for one image and for 64 together. */
@@ -26,15 +27,23 @@ static cJSON *item(const char *name, const char *kind, const char *state)
 	return j;
 }
 
+static const char *own_kind(const char *mode)
+{
+	return !strcmp(mode, WASD_MODE_AOM)  ? "plain" :
+	       !wasd_mode_smaller(mode)      ? "draw" :
+	       !strcmp(mode, WASD_MODE_SLIM) ? "slim" :
+	                                       WASD_FAMILY_WIDTH;
+}
+
 /* One of the run's own modes: accuracy of the epoch, multiply-adds of the run. `found`: from a search, or NULL. */
 static cJSON *own_json(const char *mode, const cJSON *info, const cJSON *metrics, const cJSON *found)
 {
 	static const char *const members[] = {"bytes", NULL};
-	bool plain = !strcmp(mode, WASD_MODE_AOM);
 	double acc = 0, macs = 0;
-	cJSON *j = item(mode, plain ? "plain" : strcmp(mode, WASD_MODE_SLIM) ? "draw" : "slim", "ready");
-	bool judged = wasd_json_num(metrics, wasd_metric_of("val_acc", wasd_mode_measured(mode))->name, &acc) ||
-	              wasd_json_num(found, "val_acc", &acc),
+	char metric[WASD_MODE_LEN + 10];
+	snprintf(metric, sizeof metric, "val_acc_%s", wasd_mode_measured(mode));
+	cJSON *j = item(mode, own_kind(mode), "ready");
+	bool judged = wasd_json_num(metrics, metric, &acc) || wasd_json_num(found, "val_acc", &acc),
 		 counted = wasd_json_num(wasd_json_get(info, "macs"), mode, &macs) || wasd_json_num(found, "macs", &macs);
 	api_add_maybe(j, "val_acc", judged, acc);
 	api_add_maybe(j, "macs", counted, macs);
@@ -79,8 +88,10 @@ static cJSON *items_json(const struct storage_ckpt *k, const struct storage_prof
 		if (api_ckpt_has(k, wasd_modes[i]))
 			api_push(list, own_json(wasd_modes[i], info, metrics, plain ? aom : NULL));
 	}
-	if (api_ckpt_has(k, WASD_MODE_SLIM))
-		api_push(list, own_json(WASD_MODE_SLIM, info, metrics, NULL));
+	const cJSON *own;
+	cJSON_ArrayForEach(own, wasd_json_get(info, "macs"))
+		if (wasd_mode_smaller(own->string))
+			api_push(list, own_json(own->string, info, metrics, NULL));
 	for (size_t i = 0; i < l->n; i++) {
 		cJSON *found = l->items[i].info ? api_parse_trusted(l->items[i].info) : NULL;
 		api_push(list, made_json(&l->items[i], found));

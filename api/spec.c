@@ -759,6 +759,20 @@ static bool prunes(const cJSON *spec, const cJSON *caps)
 	return false;
 }
 
+/* Does a strategy train networks of several widths, that of the mode among them? */
+static bool trains_width(const cJSON *spec, const char *mode)
+{
+	const cJSON *entry, *one;
+	char name[WASD_MODE_LEN];
+	cJSON_ArrayForEach(entry, wasd_json_get(spec, "weights"))
+		cJSON_ArrayForEach(one, wasd_json_get(entry, "widths")) {
+			snprintf(name, sizeof name, WASD_FAMILY_WIDTH ":%.4g", one->valuedouble);
+			if (cJSON_IsNumber(one) && one->valuedouble < 1 && !strcmp(name, mode))
+				return true;
+		}
+	return false;
+}
+
 /* Does what is to follow the completion fit the rest of the canonical spec? */
 static void check_on_complete(const cJSON *spec, const cJSON *caps, struct api_faults *faults)
 {
@@ -778,7 +792,9 @@ static void check_on_complete(const cJSON *spec, const cJSON *caps, struct api_f
 	else if (!strcmp(mode, WASD_MODE_SLIM) && !prunes(spec, caps))
 		api_fault(faults, "invalid_field", at, "%s: without a strategy that prunes (/weights) the job has no mode %s",
 		          at, mode);
-	else if (!profile && strcmp(mode, WASD_MODE_SLIM) && !spec_was((cJSON *)(uintptr_t)spec, was))
+	else if (wasd_mode_smaller(mode) && strcmp(mode, WASD_MODE_SLIM) && !trains_width(spec, mode))
+		api_fault(faults, "invalid_field", at, "%s: no strategy of the job (/weights) has the width of %s", at, mode);
+	else if (!profile && !wasd_mode_smaller(mode) && !spec_was((cJSON *)(uintptr_t)spec, was))
 		api_fault(faults, "invalid_field", at, "%s: without WAS the job has no mode %s", at, mode);
 }
 

@@ -28,19 +28,21 @@ void storage_profile_list_done(struct storage_profile_list *l)
 
 /* ---- modes ---- */
 
-static enum wasd_status slim_check(struct conn *c, const char *ckpt, struct wasd_err *err)
+/* A mode with a smaller network is there if the checkpoint's facts count its multiply-adds. */
+static enum wasd_status smaller_check(struct conn *c, const char *ckpt, const char *mode, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q =
-		q_begin(c,
-	            "SELECT CASE WHEN json_valid(info) THEN json_extract(info,'$.macs.slim') END IS NULL FROM checkpoints"
-	            " WHERE id=?1",
-	            &st, err, "t", ckpt);
+	sqlite3_stmt *q = q_begin(
+		c,
+		"SELECT CASE WHEN json_valid(info) THEN json_extract(info,'$.macs.\"'||?2||'\"') END IS NULL FROM checkpoints"
+		" WHERE id=?1",
+		&st, err, "tt", ckpt, mode);
 	bool lacks = q_row(c, q, &st, err) && sqlite3_column_int(q, 0);
 	q_end(c, q);
 	return st || !lacks ? st :
-	                      wasd_fail_at(err, WASD_EINVAL, "/mode",
-	                                   "checkpoint %s has no mode slim: its network has no dead channels", ckpt);
+	                      wasd_fail_at(err, WASD_EINVAL, "/mode", "checkpoint %s has no mode %s: %s", ckpt, mode,
+	                                   strcmp(mode, WASD_MODE_SLIM) ? "no network of this width was trained with it" :
+	                                                                  "its network has no dead channels");
 }
 
 enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, struct wasd_err *err)
@@ -50,8 +52,8 @@ enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, 
 		return WASD_OK; /* it answers with AOM where its cheap mode is not there */
 	if (!wasd_mode_ok(mode))
 		return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom, dom, slim or dom:PROFILE", mode);
-	if (!strcmp(mode, WASD_MODE_SLIM))
-		return slim_check(c, ckpt, err);
+	if (wasd_mode_smaller(mode))
+		return smaller_check(c, ckpt, mode, err);
 	if (!name)
 		return WASD_OK;
 	enum wasd_status st = WASD_OK;

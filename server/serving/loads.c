@@ -143,13 +143,26 @@ bool serving_mode_in_process(struct serving *s, const char *id, const char *mode
 	return has;
 }
 
+/* Mode i of those that are loaded; false after the last. */
+static bool mode_at(struct serving *s, const char *id, int i, char mode[WASD_MODE_LEN])
+{
+	pthread_mutex_lock(&s->lock);
+	const struct bundle *b = serving_bundle(s, id);
+	const cJSON *m = b && b->loaded ? wasd_json_get(b->loaded, "modes")->child : NULL;
+	while (m && i--)
+		m = m->next;
+	if (m)
+		snprintf(mode, WASD_MODE_LEN, "%s", m->string);
+	pthread_mutex_unlock(&s->lock);
+	return m;
+}
+
 static enum wasd_status warm_up(struct serving *s, const char *id, struct wasd_err *err)
 {
-	static const char *const modes[] = {WASD_MODE_DOM, WASD_MODE_SLIM};
-	enum wasd_status st = warm_mode(s, id, WASD_MODE_AOM, err);
-	for (size_t i = 0; i < sizeof modes / sizeof *modes && st == WASD_OK; i++)
-		if (serving_mode_in_process(s, id, modes[i]))
-			st = warm_mode(s, id, modes[i], err);
+	enum wasd_status st = WASD_OK;
+	char mode[WASD_MODE_LEN];
+	for (int i = 0; st == WASD_OK && mode_at(s, id, i, mode); i++)
+		st = warm_mode(s, id, mode, err);
 	return st;
 }
 
@@ -396,7 +409,7 @@ enum wasd_status serving_prepare(struct serving *s, const char *id, const char *
 		st = warm_up(s, id, err);
 	if (st == WASD_OK)
 		st = follow_profiles(s, id, &changed, err);
-	bool may_lack = wasd_mode_member(mode) || !strcmp(mode, WASD_MODE_SLIM);
+	bool may_lack = wasd_mode_member(mode) || wasd_mode_smaller(mode);
 	if (st == WASD_OK && may_lack && !serving_mode_in_process(s, id, mode))
 		st = wasd_fail(err, WASD_ECORRUPT, "mode %s could not be loaded", mode);
 	s->loading_batch = 0;
