@@ -283,7 +283,7 @@ static bool in_choices(const cJSON *choices, const cJSON *x)
 /* The row as capabilities describe it; option_canon handles its choices. */
 static struct wasd_field option_field(const cJSON *opt)
 {
-	struct wasd_field f = {.type = WASD_NUM};
+	struct wasd_field f = {.type = WASD_NUM, .items = "numbers"};
 	const char *type = "number";
 	int64_t n = 1;
 	wasd_json_str(opt, "name", &f.name);
@@ -296,6 +296,7 @@ static struct wasd_field option_field(const cJSON *opt)
 	f.type = !strcmp(type, "boolean") ? WASD_BOOL :
 	         !strcmp(type, "integer") ? WASD_INT :
 	         !strcmp(type, "string")  ? WASD_STR :
+	         !strcmp(type, "array")   ? WASD_LIST :
 	         n == 2                   ? WASD_PAIR :
 	                                    WASD_NUM;
 	return f;

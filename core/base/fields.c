@@ -201,8 +201,8 @@ static bool describe(const struct wasd_field *f, const char *type, cJSON *o)
 cJSON *wasd_field_to_json(const struct wasd_field *f)
 {
 	cJSON *o = cJSON_CreateObject();
-	/* Only plain values have a type here; of other options, only the row's owner knows the form. */
-	bool plain = !f->form && f->type < WASD_OBJECT;
+	/* Plain values and lists of numbers have a type here; of other options, only the row's owner knows the form. */
+	bool plain = !f->form && (f->type < WASD_OBJECT || (f->type == WASD_LIST && !f->sub && !f->table && f->def));
 	if (o && cJSON_AddStringToObject(o, "name", f->name) && describe(f, plain ? type_names[f->type] : "form", o))
 		return o;
 	cJSON_Delete(o);

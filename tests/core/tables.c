@@ -464,6 +464,16 @@ static void check_option(const struct table *t, const cJSON *row, const cJSON *o
 		refuses(t, row, name, cJSON_CreateString("no such thing"));
 		return;
 	}
+	if (!strcmp(type, "array")) {
+		cJSON *many = cJSON_Duplicate(wasd_json_get(o, "default"), true);
+		while ((double)cJSON_GetArraySize(many) <= number(o, "max"))
+			cJSON_AddItemToArray(many, cJSON_Duplicate(many->child, true));
+		takes(t, row, name, cJSON_Duplicate(wasd_json_get(o, "default"), true));
+		refuses(t, row, name, many);
+		refuses(t, row, name, cJSON_CreateNumber(1));
+		refuses(t, row, name, cJSON_CreateString("1"));
+		return;
+	}
 	if (!strcmp(type, "string") && !choices) {
 		char long_text[1000];
 		size_t n = (size_t)number(o, "max") + 1;

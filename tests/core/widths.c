@@ -598,6 +598,8 @@ static void refusals(void)
 	refused(SLICES(",\"teacher\":\"smallest\""), "/weights/0/teacher");
 	refused(SPEC_OF("\"weights\":[{\"type\":\"slices\"},{\"type\":\"was\",\"transforms\":[{\"type\":\"rotate\"}]}]"),
 	        "/weights/1");
+	refused(SPEC_OF("\"weights\":[{\"type\":\"inrank\",\"compute\":\"composed\"},{\"type\":\"slices\"}]"),
+	        "/weights/1");
 	refused(SPEC_OF("\"weights\":[{\"type\":\"was\",\"transforms\":[{\"type\":\"rotate\"}]},{\"type\":\"slices\"}]"),
 	        "/weights/1");
 }
