@@ -70,8 +70,12 @@ static void golden_weights(struct golden_net *n, const cJSON *want)
 		bias[o] = (real)cJSON_GetNumberValue(cJSON_GetArrayItem(wasd_json_get(want, "bias"), o));
 	}
 	n->q->q.conv[n->conv] = (struct wasd_quant_conv){.on = true, .w = w, .scale = sw};
-	if (n->pick >= 0)
+	if (n->pick >= 0) {
 		n->q->q.conv[n->pick] = (struct wasd_quant_conv){.on = true, .w = one, .scale = so};
+		return;
+	}
+	wasd_free(one);
+	wasd_free(so);
 }
 
 static void golden_build(struct golden_net *n, const cJSON *want, bool residual)

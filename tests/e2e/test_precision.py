@@ -77,4 +77,15 @@ with case("bench reports its precision, or why it is not supported"):
     refused = bench("bf16", **HIDDEN)
     equal((refused.returncode, "bf16" in refused.stderr), (1, True), refused.stderr)
 
+with case("bench infer --mode int8 computes in 8 bits, or is refused where pairs of products would saturate"):
+    command = [os.path.join(BUILD, "wasd-engine"), "bench", "infer", "--arch", "mobilenetv2", "--was", "off", "--mode", "int8", "--steps", "1", "--explain", "--json"]
+    hidden = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, DNNL_MAX_CPU_ISA="AVX512_CORE"))
+    check(hidden.returncode == 1 and "int8 needs" in hidden.stderr, hidden.stderr)
+    shown = subprocess.run(command, capture_output=True, text=True)
+    if shown.returncode and "int8 needs" in shown.stderr:
+        raise Skip("this processor has no VNNI instructions")
+    ways = {c["layer"]: c["algorithm"] for c in json.loads(shown.stdout)["choices"]}
+    equal([layer for layer, way in ways.items() if not way.startswith("int8")], [list(ways)[-1]], "the last layer alone keeps float weights")
+    check("int8 depthwise" in ways.values() and "int8" in ways.values(), ways)
+
 finish()
