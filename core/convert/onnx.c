@@ -271,6 +271,12 @@ const char *onnx_flat(struct onnx *o, int k)
 	return flat ? v : reformed(o, k, v, "Flatten", "flat");
 }
 
+int onnx_channels(const struct onnx *o, int k)
+{
+	const struct node *nodes = o->graph->nodes;
+	return nodes[nodes[o->at].inputs[k]].shape.c;
+}
+
 /* ---- the frame -------------------------------------------------------------------------------------------- */
 
 /* An input or output of the graph: float32 (N,...), with N variable. */

@@ -335,6 +335,8 @@ enum wasd_status wasd_exec_forward(struct wasd_exec *e, const real *x, const str
 	                      .training = e->opts.training,
 	                      .dropout = p->dropout,
 	                      .dropping = p->dropout != NULL,
+	                      .only = p->drop > 0 ? &e->model->graph->nodes[p->drop] : NULL,
+	                      .only_p = p->drop_p,
 	                      .scratch = e->plan.scratch,
 	                      .threads = e->threads};
 	e->state = IDLE;

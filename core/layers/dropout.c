@@ -1,6 +1,8 @@
-/* layers/dropout.c - dropout and drop-connect, active only in passes that bring a generator.
+/* layers/dropout.c - dropout, of values and of channels, and drop-connect, active only in passes that bring a
+ * generator.
  *
  *   dropout       y = x * m / (1-p), m = 0 with probability p, per element
+ *   dropchannel   the same with one m for a channel of an image
  *   drop-connect  y = x / keep * floor(keep + U(0,1)), keep = 1 - rate, per image (stochastic depth: an image's branch
  *                 is either kept or dropped)
  *
@@ -40,7 +42,7 @@ static void dropout_channels(void *ctx, int begin, int end, int thread)
 	const struct tensor *in = j->backward ? j->s->dy : j->s->x[0], *out = j->backward ? j->s->dx[0] : j->s->y;
 	bool add = j->backward && j->s->dx_add[0];
 	int hw = in->shape.h * in->shape.w, C = in->shape.c;
-	double p = j->r->dropping ? j->s->node->p : 0;
+	double p = run_rate(j->r, j->s->node);
 	real scale = (real)(1 / (1 - p));
 	for (int c = begin; c < end; c++)
 		for (int n = 0; n < j->r->n; n++) {
@@ -52,6 +54,25 @@ static void dropout_channels(void *ctx, int begin, int end, int thread)
 		}
 }
 
+static void dropchannel_channels(void *ctx, int begin, int end, int thread)
+{
+	struct drop_job *j = ctx;
+	(void)thread;
+	const struct tensor *in = j->backward ? j->s->dy : j->s->x[0], *out = j->backward ? j->s->dx[0] : j->s->y;
+	bool add = j->backward && j->s->dx_add[0];
+	int hw = in->shape.h * in->shape.w, C = in->shape.c;
+	double p = run_rate(j->r, j->s->node);
+	for (int c = begin; c < end; c++)
+		for (int n = 0; n < j->r->n; n++) {
+			const real *src = tensor_plane(in, n, c);
+			real *dst = tensor_plane(out, n, c);
+			bool gone = p > 0 && hash_uniform(j->seed, (uint64_t)n * (uint64_t)C + (uint64_t)c) < p;
+			real scale = (real)(1 / (1 - p));
+			for (int i = 0; i < hw; i++)
+				put(&dst[i], add, gone ? 0 : src[i] * scale);
+		}
+}
+
 static void dropconnect_channels(void *ctx, int begin, int end, int thread)
 {
 	struct drop_job *j = ctx;
@@ -59,7 +80,7 @@ static void dropconnect_channels(void *ctx, int begin, int end, int thread)
 	const struct tensor *in = j->backward ? j->s->dy : j->s->x[0], *out = j->backward ? j->s->dx[0] : j->s->y;
 	bool add = j->backward && j->s->dx_add[0];
 	int hw = in->shape.h * in->shape.w;
-	double keep = j->r->dropping ? 1 - j->s->node->p : 1;
+	double keep = 1 - run_rate(j->r, j->s->node);
 	for (int c = begin; c < end; c++)
 		for (int n = 0; n < j->r->n; n++) {
 			const real *src = tensor_plane(in, n, c);
@@ -103,6 +124,14 @@ static void dropout_backward(struct step *s, const struct run *r)
 {
 	drop_backward(s, r, dropout_channels);
 }
+static void dropchannel_forward(struct step *s, const struct run *r)
+{
+	drop_forward(s, r, dropchannel_channels);
+}
+static void dropchannel_backward(struct step *s, const struct run *r)
+{
+	drop_backward(s, r, dropchannel_channels);
+}
 static void dropconnect_forward(struct step *s, const struct run *r)
 {
 	drop_forward(s, r, dropconnect_channels);
@@ -115,6 +144,9 @@ static void dropconnect_backward(struct step *s, const struct run *r)
 static const struct layer_kernel dropout_kernel = {.plan = drop_plan,
                                                    .forward = dropout_forward,
                                                    .backward = dropout_backward};
+static const struct layer_kernel dropchannel_kernel = {.plan = drop_plan,
+                                                       .forward = dropchannel_forward,
+                                                       .backward = dropchannel_backward};
 static const struct layer_kernel dropconnect_kernel = {.plan = drop_plan,
                                                        .forward = dropconnect_forward,
                                                        .backward = dropconnect_backward};
@@ -133,6 +165,21 @@ const struct layer layer_dropout = {
 	.in_place_bwd = true,
 	.trains_only = true,
 	.kernel = &dropout_kernel,
+};
+const struct layer layer_dropchannel = {
+	.op = "dropchannel",
+	.summary = "in training, each channel of an image is zeroed with probability p; names a width for \"adjust\"",
+	.blame = "p",
+	.fields = {{{"p", WASD_NUM, "0", 0, 1, .below_max = true, .summary = "chance that a channel is dropped"},
+                offsetof(struct node, p)}},
+	.channels = LAYER_CHANNELS_SAME,
+	.phase_fwd = WASD_PHASE_OTHER,
+	.phase_bwd = WASD_PHASE_OTHER,
+	.shape = dropout_shape,
+	.in_place = true,
+	.in_place_bwd = true,
+	.trains_only = true,
+	.kernel = &dropchannel_kernel,
 };
 const struct layer layer_dropconnect = {
 	.op = "dropconnect",

@@ -128,9 +128,17 @@ struct run {
 	bool training;            /* the plan has a backward pass: store what it needs */
 	struct wasd_rng *dropout; /* NULL outside forward and when dropout is off */
 	bool dropping;            /* dropout was on in the forward of this pass */
-	void *scratch;            /* the step's scratch_bytes; content undefined */
+	const struct node *only;  /* the only layer that drops, with rate only_p; NULL: each with its own */
+	double only_p;
+	void *scratch; /* the step's scratch_bytes; content undefined */
 	int threads;
 };
+
+/* The rate with which a layer drops in this pass. */
+static inline double run_rate(const struct run *r, const struct node *n)
+{
+	return !r->dropping ? 0 : !r->only ? n->p : r->only == n ? r->only_p : 0;
+}
 
 /* The kernels of one operation. batch is the largest n. */
 struct layer_kernel {
@@ -214,8 +222,8 @@ struct layer {
 };
 
 extern const struct layer layer_input, layer_conv, layer_batchnorm, layer_relu, layer_relu6, layer_maxpool,
-	layer_avgpool, layer_globalpool, layer_boxsum, layer_flatten, layer_linear, layer_dropout, layer_dropconnect,
-	layer_add, layer_concat;
+	layer_avgpool, layer_globalpool, layer_boxsum, layer_flatten, layer_linear, layer_dropout, layer_dropchannel,
+	layer_dropconnect, layer_add, layer_addpad, layer_concat;
 const struct layer *layer_at(int i); /* table.c; NULL after the last */
 /* Rows added by the program that links core, after those of the table; ends with NULL. A program without extra rows
  * defines nothing. */

@@ -14,6 +14,7 @@ struct onnx;
 const char *onnx_value(struct onnx *o, int k, bool *flat);
 const char *onnx_maps(struct onnx *o, int k);
 const char *onnx_flat(struct onnx *o, int k);
+int onnx_channels(const struct onnx *o, int k); /* of input k, as maps */
 
 /* Constants: a parameter of the graph in its own shape (-1: NULL); statistics; ints; a shape filled with one number; a
  * single number. suffix is appended to the node's name. */

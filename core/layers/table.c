@@ -4,9 +4,9 @@
 const struct layer *layer_at(int i)
 {
 	static const struct layer *const table[] = {
-		&layer_input,   &layer_conv,    &layer_batchnorm,   &layer_relu,   &layer_relu6,
-		&layer_maxpool, &layer_avgpool, &layer_globalpool,  &layer_boxsum, &layer_flatten,
-		&layer_linear,  &layer_dropout, &layer_dropconnect, &layer_add,    &layer_concat,
+		&layer_input,       &layer_conv,        &layer_batchnorm, &layer_relu,    &layer_relu6,  &layer_maxpool,
+		&layer_avgpool,     &layer_globalpool,  &layer_boxsum,    &layer_flatten, &layer_linear, &layer_dropout,
+		&layer_dropchannel, &layer_dropconnect, &layer_add,       &layer_addpad,  &layer_concat,
 	};
 	int n = (int)(sizeof table / sizeof table[0]);
 	if (i < n)

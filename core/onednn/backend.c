@@ -45,6 +45,7 @@ static const struct backend_kernel kernels[] = {
 	{"boxsum", &blocked_boxsum},
 	{"flatten", &blocked_flatten},
 	{"dropout", &blocked_dropout},
+	{"dropchannel", &blocked_dropchannel},
 	{"dropconnect", &blocked_dropconnect},
 	{NULL, NULL},
 };

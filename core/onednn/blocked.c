@@ -420,7 +420,7 @@ static void dropout_items(void *ctx, int begin, int end, int thread)
 	const struct tensor *in = j->backward ? j->s->dy : j->s->x[0], *out = j->backward ? j->s->dx[0] : j->s->y;
 	size_t hw = (size_t)in->shape.h * (size_t)in->shape.w;
 	int cb = blocked_count(in), C = in->shape.c;
-	double p = j->r->dropping ? j->s->node->p : 0;
+	double p = run_rate(j->r, j->s->node);
 	float scale = (float)(1 / (1 - p));
 	bool add = j->backward && j->s->dx_add[0];
 	for (int i = begin; i < end; i++) {
@@ -436,6 +436,30 @@ static void dropout_items(void *ctx, int begin, int end, int thread)
 	}
 }
 
+BLOCKED_HOT static void dropchannel_items(void *ctx, int begin, int end, int thread)
+{
+	struct plane_job *j = ctx;
+	(void)thread;
+	const struct tensor *in = j->backward ? j->s->dy : j->s->x[0], *out = j->backward ? j->s->dx[0] : j->s->y;
+	size_t hw = (size_t)in->shape.h * (size_t)in->shape.w;
+	int cb = blocked_count(in), C = in->shape.c;
+	double p = run_rate(j->r, j->s->node);
+	bool add = j->backward && j->s->dx_add[0], bi = blocked_of(in)->bf16, bo = blocked_of(out)->bf16;
+	for (int i = begin; i < end; i++) {
+		int n = i / cb, b = i % cb;
+		v16 scale = v_set(0);
+		for (int l = 0; l < LANES && b * LANES + l < C; l++) {
+			uint64_t at = (uint64_t)n * (uint64_t)C + (uint64_t)(b * LANES + l);
+			scale[l] = p > 0 && hash_uniform(j->seed, at) < p ? 0 : (float)(1 / (1 - p));
+		}
+		size_t ia = blocked_at(in, n, b), oa = blocked_at(out, n, b);
+		for (size_t px = 0; px < hw; px++) {
+			v16 v = v_load(in->data, ia + px, bi) * scale;
+			v_store(out->data, oa + px, add ? v + v_load(out->data, oa + px, bo) : v, bo);
+		}
+	}
+}
+
 BLOCKED_HOT static void dropconnect_items(void *ctx, int begin, int end, int thread)
 {
 	struct plane_job *j = ctx;
@@ -443,7 +467,7 @@ BLOCKED_HOT static void dropconnect_items(void *ctx, int begin, int end, int thr
 	const struct tensor *in = j->backward ? j->s->dy : j->s->x[0], *out = j->backward ? j->s->dx[0] : j->s->y;
 	size_t hw = (size_t)in->shape.h * (size_t)in->shape.w;
 	int cb = blocked_count(in);
-	double keep = j->r->dropping ? 1 - j->s->node->p : 1;
+	double keep = 1 - run_rate(j->r, j->s->node);
 	bool add = j->backward && j->s->dx_add[0], bi = blocked_of(in)->bf16, bo = blocked_of(out)->bf16;
 	for (int i = begin; i < end; i++) {
 		int n = i / cb, b = i % cb;
@@ -484,6 +508,14 @@ static void dropout_backward(struct step *s, const struct run *r)
 {
 	drop_run(s, r, true, dropout_items);
 }
+static void dropchannel_forward(struct step *s, const struct run *r)
+{
+	drop_run(s, r, false, dropchannel_items);
+}
+static void dropchannel_backward(struct step *s, const struct run *r)
+{
+	drop_run(s, r, true, dropchannel_items);
+}
 static void dropconnect_forward(struct step *s, const struct run *r)
 {
 	drop_run(s, r, false, dropconnect_items);
@@ -502,6 +534,9 @@ const struct layer_kernel blocked_flatten = {.forward = flatten_forward, .backwa
 const struct layer_kernel blocked_dropout = {.plan = drop_plan,
                                              .forward = dropout_forward,
                                              .backward = dropout_backward};
+const struct layer_kernel blocked_dropchannel = {.plan = drop_plan,
+                                                 .forward = dropchannel_forward,
+                                                 .backward = dropchannel_backward};
 const struct layer_kernel blocked_dropconnect = {.plan = drop_plan,
                                                  .forward = dropconnect_forward,
                                                  .backward = dropconnect_backward};

@@ -51,6 +51,7 @@ void blocked_box_sum(const struct tensor *from, const struct tensor *to, struct 
 void blocked_box_back(const struct tensor *from, const struct tensor *to, struct wasd_rect box, int n, bool add);
 
 extern const struct layer_kernel blocked_batchnorm, blocked_relu, blocked_add, blocked_concat, blocked_maxpool,
-	blocked_avgpool, blocked_globalpool, blocked_boxsum, blocked_flatten, blocked_dropout, blocked_dropconnect;
+	blocked_avgpool, blocked_globalpool, blocked_boxsum, blocked_flatten, blocked_dropout, blocked_dropchannel,
+	blocked_dropconnect;
 
 #endif

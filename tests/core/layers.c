@@ -3,6 +3,7 @@
  * through the first convolution's weights. Both checks run on every row of the table. */
 #include "check.h"
 #include "backend/backend.h"
+#include "graph/graph.h"
 #include "wasd/cpu.h"
 #include "wasd/graph.h"
 #include "wasd/weights.h"
@@ -78,6 +79,24 @@ LAYER(drop_residual, wasd_graph_add(g, wasd_graph_dropconnect(g, BN(x, "l"), 0.4
 LAYER(linear2, wasd_graph_linear(g, wasd_graph_relu(g, wasd_graph_linear(g, wasd_graph_flatten(g, x), "l", 6, true)),
                                  "m", 4, false))
 
+/* The wider input first, or second. */
+static wasd_node add_padded(struct wasd_graph *g, wasd_node x, bool wider_first)
+{
+	struct node n = graph_node(&layer_addpad);
+	wasd_node narrow = wasd_graph_conv(g, x, "l", 3, 1, 1, 0, 1, true);
+	wasd_node sum = graph_add(g, &n, "", (wasd_node[]){wider_first ? x : narrow, wider_first ? narrow : x}, 2);
+	return wasd_graph_add(g, sum, x);
+}
+LAYER(addpad, add_padded(g, x, false))
+LAYER(addpad_wide, wasd_graph_relu(g, add_padded(g, x, true)))
+
+static wasd_node dropchannel(struct wasd_graph *g, wasd_node x)
+{
+	struct node n = graph_node(&layer_dropchannel);
+	n.p = 0.4;
+	return wasd_graph_add(g, graph_add(g, &n, "", &x, 1), x);
+}
+
 static wasd_node concat(struct wasd_graph *g, wasd_node x)
 {
 	wasd_node parts[] = {wasd_graph_conv(g, x, "l", 3, 1, 1, 0, 1, true), x, wasd_graph_maxpool(g, x, 3, 1, 1), x};
@@ -108,7 +127,7 @@ static const struct {
 	ROW(conv_add_relu), ROW(dw_add_relu),  ROW(max2),        ROW(max3s2),         ROW(max3s1),        ROW(avg2),
 	ROW(avg3s1),        ROW(box3),         ROW(box3s2),      ROW(box_conv),       ROW(box_gaps),      ROW(box_far),
 	ROW(global),        ROW(dropout),      ROW(dropconnect), ROW(drop_residual),  ROW(linear2),       ROW(concat),
-	ROW(diamond),
+	ROW(diamond),       ROW(addpad),       ROW(addpad_wide), ROW(dropchannel),
 };
 #define ROWS (sizeof table / sizeof table[0])
 

@@ -41,6 +41,11 @@ static const struct {
      "{\"type\":\"conv\",\"depthwise\":true,\"kernel\":5},{\"type\":\"add\",\"from\":[\"conv3\",\"a\"]},{\"type\":\"maxpool\",\"kernel\":2},{\"type\":\"flatten\"},"
      "{\"type\":\"linear\",\"out\":\"classes\"}]},\"train\":{\"epochs\":1,\"batch\":16}}",
      true, true},
+	{"padded",
+     "{\"model\":{\"layers\":[{\"type\":\"conv\",\"out\":8,\"name\":\"a\"},{\"type\":\"conv\",\"out\":5},{\"type\":\"dropchannel\",\"p\":0.1,\"name\":\"b\"},"
+     "{\"type\":\"addpad\",\"from\":[\"b\",\"a\"]},{\"type\":\"relu\"},{\"type\":\"maxpool\",\"kernel\":2},{\"type\":\"flatten\"},"
+     "{\"type\":\"linear\",\"out\":\"classes\"}]},\"was\":false,\"train\":{\"epochs\":1,\"batch\":16}}",
+     true, false},
 	{"resnet18-groups",
      "{\"model\":{\"arch\":\"resnet18\"},\"was\":{\"transforms\":[{\"type\":\"translate\"},{\"type\":\"rotate\"}],\"groups\":4},\"train\":{\"epochs\":1,\"batch\":16}}",
      true, true},

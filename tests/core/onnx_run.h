@@ -24,7 +24,7 @@ struct onnx_value {
 	int n_dims;
 	int64_t dims[4];
 	float *f;
-	int64_t ints[4];
+	int64_t ints[8];
 	bool constant, used;
 };
 struct onnx_attr {
@@ -147,7 +147,7 @@ static void read_constant(struct onnx_run *r, struct pb p)
 			onnx_fault(r, "tensor with a field %u", f.number);
 	}
 	size_t n = onnx_count(&t), size = type == 7 ? 8 : 4;
-	if ((type != 1 && type != 7) || (size_t)(raw.end - raw.at) != n * size || (type == 7 && n > 4))
+	if ((type != 1 && type != 7) || (size_t)(raw.end - raw.at) != n * size || (type == 7 && n > 8))
 		onnx_fault(r, "%s: type %d, %d bytes for %zu elements", t.name, (int)type, (int)(raw.end - raw.at), n);
 	struct onnx_value *v = onnx_add(r, t.name);
 	*v = t;
@@ -331,6 +331,20 @@ static void run_concat(struct onnx_run *r, const struct onnx_op *o, struct onnx_
 			       (size_t)(4 * o->in[i]->dims[1] * hw));
 }
 
+/* Zeros in front of the channels. */
+static void run_pad(struct onnx_run *r, const struct onnx_op *o, struct onnx_value *y)
+{
+	const struct onnx_value *x = o->in[0];
+	const int64_t *pads = o->in[1]->ints, map = x->dims[2] * x->dims[3], size = x->dims[1] * map;
+	for (int i = 0; i < 8; i++)
+		if (x->n_dims != 4 || (i == 1 ? pads[i] < 1 : pads[i] != 0))
+			onnx_fault(r, "%s: impossible pads", y->name);
+	onnx_shape(y, 4, x->dims[0], x->dims[1] + pads[1], x->dims[2], x->dims[3]);
+	memset(y->f, 0, 4 * onnx_count(y));
+	for (int64_t n = 0; n < x->dims[0] && !r->fault[0]; n++)
+		memcpy(y->f + n * y->dims[1] * map + pads[1] * map, x->f + n * size, (size_t)(4 * size));
+}
+
 static void run_slice(struct onnx_run *r, const struct onnx_op *o, struct onnx_value *y)
 {
 	const struct onnx_value *x = o->in[0];
@@ -367,6 +381,7 @@ static const struct {
 	{"Unsqueeze", 2, run_form},
 	{"Concat", 1, run_concat},
 	{"Slice", 4, run_slice},
+	{"Pad", 2, run_pad},
 };
 
 static void run_node(struct onnx_run *r, struct pb p)

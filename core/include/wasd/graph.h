@@ -205,6 +205,8 @@ struct wasd_pass {
 	bool update; /* update `set` from the batch statistics: running += momentum*(value-running), unbiased variance */
 	double momentum;          /* > 0 overrides each layer's momentum (calibration uses 1/i: cumulative average) */
 	struct wasd_rng *dropout; /* NULL turns off dropout and drop-connect */
+	wasd_node drop;           /* > 0: only this layer drops, with rate drop_p instead of its own */
+	double drop_p;
 };
 /* x: (n,C,H,W), borrowed during the call. Forward never changes master weights. It does not check for
  * WASD_ENUMERIC; the loss shows that. WASD_EINVAL for one image with batch statistics if wasd_graph_lone_value
