@@ -219,6 +219,22 @@ static const struct wasd_field checkpoint[] = {
 	{0},
 };
 
+static const struct wasd_field adjust[] = {
+	{"iterations", WASD_INT, "1", 1, 100, .summary = "networks that are trained and adjusted, one after the other"},
+	{"iteration", WASD_INT, "1", 1, 100, .implied = true, .summary = "which of them this job trains"},
+	{"times", WASD_INT, "5", 1, 1000, .summary = "passes over the validation images for each width"},
+	{"rate", WASD_NUM, "0.05", 0, 0.9, .above_min = true, .summary = "mean rate of the channel dropout that measures"},
+	{"update", WASD_NUM, "6", 0, 1000, .summary = "widths that grow, and that shrink"},
+	{"update_decay", WASD_NUM, "0.5", 0, 1000, .summary = "how many fewer in each further iteration"},
+	{"step", WASD_NUM, "0.15", 0, 1, .summary = "change of a width, as a share of the first network's"},
+	{"step_decay", WASD_NUM, "0.01", 0, 1, .summary = "how much smaller it is with each rank"},
+	{"first", WASD_LIST, "null", 1, WASD_LAYERS_MAX, .null_ok = true, .implied = true, .items = "numbers",
+     .summary = "widths of the first network; default: this one is the first"},
+	{"macs", WASD_NUM, "0", 0, 1e15, .implied = true,
+     .summary = "multiply-adds of the first network; 0: this one is the first"},
+	{0},
+};
+
 static const char *const desires[] = {"macs", "latency", "draw", NULL};
 
 #define BUDGET \
@@ -348,6 +364,8 @@ const struct wasd_field wasd_spec[] = {
 	{"checkpoint", WASD_OBJECT, "{}", .sub = checkpoint, .summary = "which checkpoints to save and keep"},
 	{"profiles", WASD_LIST, "[]", 0, 8, .sub = profile, .form = "profiles",
      .summary = "profiles to search for the best checkpoint"},
+	{"adjust", WASD_OBJECT, "null", .null_ok = true, .implied = true, .sub = adjust,
+     .summary = "measures at the end what the multiply-adds of each width are worth, and adjusts the widths"},
 	{"init_from", WASD_STR, "null", 1, 63, .null_ok = true, .sub = init_from, .form = "init_from",
      .summary = "initial weights: a checkpoint's id, or an object with checkpoint or blob"},
 	{"limits", WASD_OBJECT, "{}", .sub = limits, .summary = "resource limits of the job"},

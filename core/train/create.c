@@ -401,8 +401,7 @@ cJSON *trainer_complete(cJSON *j, int members)
 	return NULL;
 }
 
-/* cJSON leaves an item to the caller if adding it fails. */
-static void add(cJSON *j, const char *key, cJSON *item)
+void trainer_add(cJSON *j, const char *key, cJSON *item)
 {
 	if (!cJSON_AddItemToObject(j, key, item))
 		cJSON_Delete(item);
@@ -413,10 +412,11 @@ cJSON *trainer_make_info(const struct wasd_trainer *t)
 	struct wasd_shape in = wasd_graph_input_shape(t->graph);
 	cJSON *j = cJSON_CreateObject();
 	cJSON_AddStringToObject(j, "arch", t->spec.arch);
-	add(j, "classes", cJSON_CreateStringArray((const char *const *)t->class_names, wasd_graph_classes(t->graph)));
-	add(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
-	add(j, "was", cJSON_Duplicate(t->was_json, true));
-	add(j, "draw", cJSON_Duplicate(t->mode[t->n_own - 1].recipe_json, true)); /* null if no strategy draws */
+	trainer_add(j, "classes",
+	            cJSON_CreateStringArray((const char *const *)t->class_names, wasd_graph_classes(t->graph)));
+	trainer_add(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3));
+	trainer_add(j, "was", cJSON_Duplicate(t->was_json, true));
+	trainer_add(j, "draw", cJSON_Duplicate(t->mode[t->n_own - 1].recipe_json, true)); /* null if no strategy draws */
 	cJSON *macs = cJSON_AddObjectToObject(j, "macs");
 	for (int i = 0; i < t->n_modes; i++)
 		cJSON_AddNumberToObject(macs, t->mode[i].name, (double)trainer_macs(t, &t->mode[i]));
@@ -432,8 +432,9 @@ enum wasd_status trainer_settings(struct wasd_trainer *t, const struct wasd_trai
 	if ((s = train_spec_read(o->spec, &t->spec, err)) || (s = check_precision(t, o->backend, err)) ||
 	    (s = create_graph(t, err)) || (s = create_pixels(t, err)) || (s = create_weights(t, err)) ||
 	    (s = trainer_check_cut(t, err)) || (s = wasd_schedule_init(&t->schedule, t->spec.schedule, err)) ||
-	    (s = train_search_create(t, err)) || (s = create_holdout(t, err)) || (s = warnings_create(t, err)) ||
-	    (s = create_class_weights(t, err)) || (s = check_augment(t, err)) || (s = check_all_batches(t, err)))
+	    (s = train_search_create(t, err)) || (s = create_holdout(t, err)) || (s = train_adjust_create(t, err)) ||
+	    (s = warnings_create(t, err)) || (s = create_class_weights(t, err)) || (s = check_augment(t, err)) ||
+	    (s = check_all_batches(t, err)))
 		return s;
 	return check_goals(t, err);
 }
@@ -572,6 +573,7 @@ void wasd_trainer_destroy(struct wasd_trainer *t)
 	for (int i = 0; i < t->n_modes; i++)
 		cJSON_Delete(t->mode[i].recipe_json);
 	cJSON_Delete(t->info);
+	adjust_net_done(&t->widths);
 	cJSON_Delete(t->fingerprint);
 	wasd_free(t->subset);
 	wasd_holdout_done(&t->holdout);

@@ -79,6 +79,8 @@ static double evaluated_images(const struct wasd_trainer *t)
 	for (int i = 0; i < t->n_modes; i++)
 		modes += t->mode[i].evaluated;
 	double sum = modes * (evaluations * val + tests * test);
+	if (t->widths.n)
+		sum += (1.0 + (double)t->widths.n * t->spec.adjust.times) * val;
 	if (trainer_measures(t))
 		sum += t->n_modes * (double)(evaluations > saves ? evaluations : saves) * calibrated;
 	return sum;

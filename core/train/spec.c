@@ -129,6 +129,25 @@ static void get_modes(struct reader *r, struct train_spec *s)
 	cJSON_Delete(def);
 }
 
+static void get_adjust(struct reader *top, struct train_adjust_spec *a)
+{
+	struct reader r = inside(top, "adjust", "/adjust");
+	a->on = r.obj != NULL;
+	if (a->on) {
+		a->iteration = (int)get_number(&r, "iteration");
+		a->iterations = (int)get_number(&r, "iterations");
+		a->times = (int)get_number(&r, "times");
+		a->rate = get_number(&r, "rate");
+		a->update = get_number(&r, "update");
+		a->update_decay = get_number(&r, "update_decay");
+		a->step = get_number(&r, "step");
+		a->step_decay = get_number(&r, "step_decay");
+		a->macs = (uint64_t)get_number(&r, "macs");
+		a->first = member(&r, "first");
+	}
+	top->status = r.status;
+}
+
 enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, struct wasd_err *err)
 {
 	struct train_spec s = {0};
@@ -190,6 +209,7 @@ enum wasd_status train_spec_read(const cJSON *spec, struct train_spec *out, stru
 	get_goal(&keep, &s.best);
 	top.status = keep.status;
 
+	get_adjust(&top, &s.adjust);
 	r = inside(&top, "limits", "/limits");
 	s.memory_bytes = (size_t)get_number(&r, "memory_mb") << 20;
 	if (r.status)

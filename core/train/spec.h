@@ -18,6 +18,15 @@ struct train_goal {
 	bool max;
 };
 
+/* The member "adjust" (models/adjust.h). */
+struct train_adjust_spec {
+	bool on;
+	int iteration, iterations, times; /* iteration: from 1 */
+	double rate, update, update_decay, step, step_decay;
+	const cJSON *first; /* borrowed: widths of the first network; NULL: this one is the first */
+	uint64_t macs;      /* of the first network; 0: this one is the first */
+};
+
 struct train_spec {
 	const char *arch;           /* name of the network */
 	const cJSON *model;         /* borrowed object */
@@ -47,6 +56,7 @@ struct train_spec {
 	bool early_stop;
 	int patience;
 	struct train_goal stop;
+	struct train_adjust_spec adjust;
 	size_t memory_bytes; /* 0: no limit */
 };
 

@@ -595,6 +595,12 @@ static bool is_test_due(const struct wasd_trainer *t, bool val_due)
 	return ends(t) || (t->spec.test_when == TEST_EVERY && val_due) || (t->spec.test_when == TEST_BEST && improves(t));
 }
 
+static enum wasd_status adjust_widths(struct wasd_trainer *t, struct wasd_err *err)
+{
+	struct tick_ctx c = {t, WASD_TRAIN_EVAL};
+	return train_adjust_measure(t, (struct measure_tick){tick, &c}, err);
+}
+
 /* EVALUATING -> CLOSING | STOPPED */
 static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 {
@@ -608,6 +614,8 @@ static enum wasd_status evaluate(struct wasd_trainer *t, struct wasd_err *err)
 		s = evaluate_on(t, t->test, err);
 	if (!s && !t->holdout.n_val)
 		repeat_as_test(t);
+	if (!s && t->widths.n && ends(t))
+		s = adjust_widths(t, err);
 	if (s == WASD_ECANCELLED)
 		return stop(t, err);
 	t->state = CLOSING;

@@ -1,9 +1,12 @@
 /* train/trainer.h - the trainer's internals, shared by its files: create.c builds it, trainer.c runs it,
- * snapshot.c saves and resumes it, search.c makes its steps without gradients, warnings.c checks its progress. */
+ * snapshot.c saves and resumes it, search.c makes its steps without gradients, adjust.c finds better widths at its end,
+ * warnings.c checks its progress. */
 #ifndef TRAIN_TRAINER_H
 #define TRAIN_TRAINER_H
 
+#include "models/adjust.h"
 #include "modes/mode.h"
+#include "train/measure.h"
 #include "train/spec.h"
 #include "wasd/data.h"
 #include "wasd/graph.h"
@@ -66,6 +69,7 @@ struct wasd_trainer {
 	const struct wasd_optim_kind *optim_kind;
 	const struct wasd_search *search; /* of optim_kind; NULL: it follows gradients */
 	void *searching;
+	struct adjust_net widths; /* that the run adjusts at its end; n 0: none */
 	struct wasd_schedule schedule;
 	struct wasd_holdout holdout;
 	char holdout_digest[WASD_SHA256_HEX]; /* of the held-out indices; "" if none */
@@ -186,6 +190,11 @@ void warnings_begin(struct wasd_trainer *t);
 void warnings_evaluated(struct wasd_trainer *t, const struct trainer_mode *m);
 void warnings_epoch(struct wasd_trainer *t, double train_loss);
 
+/* adjust.c: create checks that the widths can be adjusted; measure finds how, on t->val with the statistics of AOM, and
+ * puts it into t->info. */
+enum wasd_status train_adjust_create(struct wasd_trainer *t, struct wasd_err *err);
+enum wasd_status train_adjust_measure(struct wasd_trainer *t, struct measure_tick tick, struct wasd_err *err);
+
 /* search.c (train_search_): create finds the kind of the optimizer, and makes its search if it has one, by settings
  * alone. */
 enum wasd_status train_search_create(struct wasd_trainer *t, struct wasd_err *err);
@@ -237,6 +246,8 @@ double trainer_rss_bytes(void); /* resident memory of this process */
 
 /* cJSON does not report running out of memory between two members. Returns j if it has all of them, else NULL. */
 cJSON *trainer_complete(cJSON *j, int members);
+/* Adds the item, or deletes it if there is no memory for that. */
+void trainer_add(cJSON *j, const char *key, cJSON *item);
 
 /* Writes the whole run as a checkpoint file, a new block to be freed with wasd_free. WASD_ENUMERIC: a weight or a
  * statistic is not finite. */

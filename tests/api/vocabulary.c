@@ -9,7 +9,7 @@ static const char *const whole[] = {
 	"\"probability\":{\"epochs\":3}},\"train\":{\"optimizer\":{\"type\":\"sgd\"},\"schedule\":{\"type\":\"constant\"},\"early_stop\":{}},"
 	"\"eval\":{},\"checkpoint\":{\"keep\":{}},\"profiles\":[{\"name\":\"a\",\"desire\":\"macs\",\"budget\":0.5},"
 	"{\"name\":\"b\",\"desire\":\"latency\",\"budget_us\":1},{\"name\":\"c\",\"draw\":[{}]}],\"init_from\":{\"checkpoint\":\"c\"},"
-	"\"limits\":{},\"retry\":{},\"on_complete\":{\"if\":[{\"metric\":\"val_acc_aom\",\"value\":1}],\"register\":{\"model\":\"m\"},"
+	"\"adjust\":{},\"limits\":{},\"retry\":{},\"on_complete\":{\"if\":[{\"metric\":\"val_acc_aom\",\"value\":1}],\"register\":{\"model\":\"m\"},"
 	"\"deploy\":{\"name\":\"d\",\"batching\":{},\"queue\":{},\"limits\":{}}}}",
 	"{\"dataset\":\"d\",\"model\":{\"layers\":[{\"type\":\"conv\",\"augment\":true}]}}",
 };

@@ -51,7 +51,10 @@ struct wasd_train_metrics {
 };
 
 /* A complete checkpoint file in memory, borrowed during the hook. metrics: those of the last evaluated epoch (n
- * may be 0). info: {"arch","classes","input","was","draw","macs":{"aom","dom","slim"}}, borrowed. */
+ * may be 0). info: {"arch","classes","input","was","draw","macs":{"aom","dom","slim"}}, borrowed; at the end of a run
+ * with "adjust" also "adjusted": {"channels":[width,...],"macs","loss","rates":[rate,...],"fur":[X,...],
+ * "next":{"values":{"channels":[width,...],"macs"},"spec":{"model":{...},"adjust":{...}|null}}}: what differs in the
+ * spec of the next iteration, or of a job that trains the last network. */
 struct wasd_train_checkpoint {
 	int epoch;
 	uint64_t step;
