@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const methods[] = {"grid", "random", "asha", NULL};
+static const char *const methods[] = {"grid", "random", "asha", "channels", NULL};
 static const char *const goals[] = {"max", "min", NULL};
 
 static const struct wasd_field *metric_row(void)
@@ -20,6 +20,7 @@ static const char *metric_at(int i)
 static const struct wasd_field search_fields[] = {
 	{"method", WASD_CHOICE, .required = true, .choices = methods},
 	{"max_trials", WASD_INT, .min = 1, .max = SWEEP_TRIALS},
+	{"iterations", WASD_INT, .min = 1, .max = 100},
 	{"divisor", WASD_INT, .min = 2, .max = 100},
 	{"min_epochs", WASD_INT, .min = 1, .max = 100000},
 	{"max_epochs", WASD_INT, .min = 1, .max = 100000},
@@ -32,7 +33,7 @@ static const struct wasd_field search_fields[] = {
 static const struct wasd_field sweep_fields[] = {
 	{"name", WASD_STR, .min = 1, .max = 180},
 	{"template", WASD_ANY, .required = true},
-	{"space", WASD_ANY, .required = true},
+	{"space", WASD_ANY, .def = NULL},
 	{"search", WASD_OBJECT, .required = true, .sub = search_fields},
 	{0},
 };
@@ -42,12 +43,13 @@ struct draft {
 	struct api_ctx *c;
 	const struct api_request *q;
 	struct api_response *r;
-	bool dry, asha;
-	cJSON *body;   /* canonical, borrowed members of the request */
-	cJSON *search; /* in body */
+	bool dry, asha, chain; /* chain: each trial is made of what the one before it finds */
+	cJSON *body;           /* canonical, borrowed members of the request */
+	cJSON *search;         /* in body */
 	struct sweep_space space;
 	cJSON *points;
 	int64_t min_epochs, max_epochs, divisor; /* max_epochs 0: as each spec says */
+	int64_t iterations;                      /* of a chain */
 	int64_t rungs[40];
 	int n_rungs;
 	char name[200];
@@ -88,6 +90,34 @@ static void check_halving(const struct draft *d, struct api_faults *faults)
 	}
 }
 
+/* What a search of widths has in place of a space. */
+static void check_chain(struct draft *d, struct api_faults *faults)
+{
+	static const char *const others[] = {"/space", "/search/max_trials"};
+	const cJSON *given[] = {wasd_json_get(d->body, "space"), wasd_json_get(d->search, "max_trials")};
+	for (size_t i = 0; i < API_LEN(others) && d->chain; i++)
+		if (given[i])
+			api_fault(faults, "invalid_field", others[i], "%s: method channels makes its own trials", others[i]);
+	if (d->chain && !wasd_json_get(wasd_json_get(wasd_json_get(d->body, "template"), "model"), "layers"))
+		api_fault(faults, "invalid_field", "/template/model",
+		          "/template/model: method channels needs a network of layers");
+	if (!d->chain && wasd_json_get(d->search, "iterations"))
+		api_fault(faults, "invalid_field", "/search/iterations", "/search/iterations goes with method channels only");
+}
+
+/* The template's network first; the others are what each trial finds for the next. */
+static cJSON *chain_points(struct draft *d)
+{
+	cJSON *list = cJSON_CreateArray();
+	if (!wasd_json_i64(d->search, "iterations", &d->iterations))
+		api_add_int(d->search, "iterations", d->iterations = 10);
+	api_add_take(d->body, "space", cJSON_CreateObject());
+	api_push(list, cJSON_CreateObject());
+	for (int64_t i = 0; i < d->iterations; i++)
+		api_push(list, cJSON_CreateNull());
+	return list;
+}
+
 static void read_search(struct draft *d, struct api_faults *faults)
 {
 	const char *method = "", *metric = "";
@@ -97,24 +127,27 @@ static void read_search(struct draft *d, struct api_faults *faults)
 	wasd_json_str(d->search, "metric", &metric);
 	bool grid = !strcmp(method, "grid");
 	d->asha = !strcmp(method, "asha");
+	d->chain = !strcmp(method, "channels");
 	d->divisor = 3;
 	d->min_epochs = 1;
 	wasd_json_i64(d->search, "divisor", &d->divisor);
 	wasd_json_i64(d->search, "min_epochs", &d->min_epochs);
 	wasd_json_i64(d->search, "max_epochs", &d->max_epochs);
 	wasd_json_i64(d->search, "seed", &seed);
-	if (!wasd_json_i64(d->search, "max_trials", &most))
+	check_chain(d, faults);
+	if (!d->chain && !wasd_json_i64(d->search, "max_trials", &most))
 		api_add_int(d->search, "max_trials", most = grid ? SWEEP_TRIALS : 16);
 	if (!wasd_json_get(d->search, "goal"))
 		api_add_str(d->search, "goal", wasd_metric_find(metric)->less ? "min" : "max");
 	if (!cJSON_IsObject(wasd_json_get(d->body, "template")))
 		api_fault(faults, "invalid_field", "/template", "/template must be a job spec, an object");
-	if (!sweep_space_read(wasd_json_get(d->body, "space"), grid, &d->space, faults))
+	if (!d->chain && !sweep_space_read(wasd_json_get(d->body, "space"), grid, &d->space, faults))
 		return;
 	check_halving(d, faults);
 	if (!faults->n)
-		d->points = grid ? sweep_points_grid(&d->space, most, faults) :
-		                   sweep_points_random(&d->space, most, seed, faults);
+		d->points = d->chain ? chain_points(d) :
+		            grid     ? sweep_points_grid(&d->space, most, faults) :
+		                       sweep_points_random(&d->space, most, seed, faults);
 	if (!faults->n && api_poisoned(d->points))
 		faults->no_memory = true;
 }
@@ -173,17 +206,18 @@ static void relocate(const struct draft *d, const struct api_response *from, siz
 static cJSON *trial_body(const struct draft *d, const cJSON *point, size_t i, struct api_faults *faults)
 {
 	char name[240];
-	cJSON *body = cJSON_Duplicate(wasd_json_get(d->body, "template"), 1), *epochs = NULL;
-	if (d->max_epochs && (epochs = cJSON_CreateObject()))
-		api_add_int(epochs, "/train/epochs", d->max_epochs);
-	bool ok = body && (!d->max_epochs || (epochs && sweep_point_apply(body, epochs, faults))) &&
-	          sweep_point_apply(body, point, faults);
+	cJSON *body = cJSON_Duplicate(wasd_json_get(d->body, "template"), 1), *fixed = cJSON_CreateObject();
+	if (d->max_epochs)
+		api_add_int(fixed, "/train/epochs", d->max_epochs);
+	if (d->chain)
+		api_add_int(fixed, "/adjust/iterations", d->iterations);
+	bool ok = body && fixed && sweep_point_apply(body, fixed, faults) && sweep_point_apply(body, point, faults);
 	if (ok && *d->name) {
 		snprintf(name, sizeof name, "%s-%zu", d->name, i + 1);
 		cJSON_DeleteItemFromObjectCaseSensitive(body, "name");
 		ok = api_add_str(body, "name", name);
 	}
-	cJSON_Delete(epochs);
+	cJSON_Delete(fixed);
 	if (ok)
 		return body;
 	if (!faults->n)

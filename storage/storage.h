@@ -424,7 +424,7 @@ struct storage_sweep_list {
 void storage_sweep_list_done(struct storage_sweep_list *l);
 
 struct storage_trial_in {
-	const char *point; /* JSON: the values of the space */
+	const char *point; /* JSON: the values of the space; null: what the trial before it finds */
 	const char *spec;  /* JSON, complete */
 };
 struct storage_sweep_in {

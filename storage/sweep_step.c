@@ -1,6 +1,9 @@
 /* sweep_step.c - carries sweeps on, from rows alone: takes the results of trials, promotes and prunes (sweep_plan.c),
  * makes and queues jobs, ends sweeps.
  *
+ * A trial whose point is null is made of what the one before it has found: the member "adjusted" of its last
+ * checkpoint's info (wasd/train.h), whose "next" has the point, and the members of the spec that differ.
+ *
  * A trial's job pauses by itself at the epoch `until` of its row, with reason "rung". Its value at the rung is the best
  * one up to that epoch; it may have none. Each step of a sweep is one transaction, so that a kill at any moment leaves
  * rows from which the next step goes on; doing a step twice changes nothing. */
@@ -195,6 +198,104 @@ static enum wasd_status settle(struct step *p, struct wasd_err *err)
 	return st;
 }
 
+/* ---- chains ---- */
+
+/* A trial that ends without a job. */
+static enum wasd_status end_trial(struct step *p, const struct storage_trial *t, const char *state, const char *reason,
+                                  const char *message, struct wasd_err *err)
+{
+	return q_run(
+		tx_conn(p->s),
+		"UPDATE sweep_trials SET state=?3, reason=?4, message=?5, spec=NULL WHERE sweep=?1 AND number=?2 AND job IS NULL",
+		err, "tittt", p->w.id, t->number, state, reason, message);
+}
+
+static bool unknown(const struct storage_trial *t)
+{
+	return !t->job && !strcmp(t->state, "waiting") && !strcmp(t->point, "null");
+}
+
+/* What a trial found for the one after it; NULL: nothing. The caller deletes it. */
+static cJSON *found_next(struct step *p, const struct storage_trial *t, enum wasd_status *st, struct wasd_err *err)
+{
+	struct conn *c = tx_conn(p->s);
+	cJSON *next = NULL;
+	sqlite3_stmt *q = q_begin(
+		c,
+		"SELECT json_extract(info,'$.adjusted.next') FROM checkpoints WHERE job=?1 ORDER BY epoch DESC, step DESC, id DESC LIMIT 1",
+		st, err, "t", t->job);
+	if (q_row(c, q, st, err) && q_text(q, 0))
+		next = cJSON_Parse(q_text(q, 0));
+	q_end(c, q);
+	return next;
+}
+
+static char *spec_of_trial(struct step *p, const struct storage_trial *t, enum wasd_status *st, struct wasd_err *err)
+{
+	struct conn *c = tx_conn(p->s);
+	char *spec = NULL;
+	sqlite3_stmt *q = q_begin(c, "SELECT spec FROM sweep_trials WHERE sweep=?1 AND number=?2", st, err, "ti", p->w.id,
+	                          t->number);
+	if (q_row(c, q, st, err) && q_text(q, 0))
+		spec = wasd_strdup(q_text(q, 0));
+	q_end(c, q);
+	if (!*st && !spec)
+		*st = wasd_fail(err, WASD_ENOMEM, "no memory for a trial");
+	return spec;
+}
+
+/* The spec with the members of `change` in place of its own, without those that are null there. NULL: no memory. */
+static char *changed_spec(const char *text, const cJSON *change)
+{
+	cJSON *spec = cJSON_Parse(text);
+	const cJSON *one;
+	bool ok = spec != NULL;
+	cJSON_ArrayForEach(one, change) {
+		cJSON_DeleteItemFromObjectCaseSensitive(spec, one->string);
+		ok = ok && (cJSON_IsNull(one) || cJSON_AddItemToObject(spec, one->string, cJSON_Duplicate(one, true)));
+	}
+	char *out = ok ? wasd_json_print(spec) : NULL;
+	cJSON_Delete(spec);
+	return out;
+}
+
+static enum wasd_status continue_with(struct step *p, const struct storage_trial *t, const cJSON *next,
+                                      struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	char *before = spec_of_trial(p, t, &st, err), *point = wasd_json_print(wasd_json_get(next, "values")),
+		 *spec = before ? changed_spec(before, wasd_json_get(next, "spec")) : NULL;
+	if (!st && !(point && spec))
+		st = wasd_fail(err, WASD_ENOMEM, "no memory for a trial");
+	if (!st)
+		st = q_run(tx_conn(p->s), "UPDATE sweep_trials SET point=?3, spec=?4 WHERE sweep=?1 AND number=?2", err, "titt",
+		           p->w.id, t->number, point, spec);
+	wasd_free(before);
+	wasd_free(point);
+	wasd_free(spec);
+	return st;
+}
+
+/* Makes known what the first trial of a chain found that has ended with others behind it; one without a result ends the
+ * one behind it. *any: there was one. */
+static enum wasd_status link_chain(struct step *p, bool *any, struct wasd_err *err)
+{
+	enum wasd_status st = WASD_OK;
+	size_t i = 1;
+	while (i < p->l.n && !(unknown(&p->l.items[i]) && storage_job_terminal(p->l.items[i - 1].state)))
+		i++;
+	*any = i < p->l.n;
+	if (!*any)
+		return WASD_OK;
+	const struct storage_trial *before = &p->l.items[i - 1], *t = &p->l.items[i];
+	cJSON *next = before->job && !strcmp(before->state, "completed") ? found_next(p, before, &st, err) : NULL;
+	if (!st)
+		st = next ? continue_with(p, t, next, err) :
+		            end_trial(p, t, "failed", "bad_data", "the trial before it found nothing", err);
+	cJSON_Delete(next);
+	return st ? st : read_trials(p, err);
+}
+
 /* ---- running ---- */
 
 struct start_args {
@@ -241,30 +342,12 @@ static enum wasd_status start_tx(struct storage *s, void *ctx, struct wasd_err *
 	return st;
 }
 
-/* A trial that ends without a job. */
-static enum wasd_status end_trial(struct step *p, const struct storage_trial *t, const char *state, const char *reason,
-                                  const char *message, struct wasd_err *err)
-{
-	return q_run(
-		tx_conn(p->s),
-		"UPDATE sweep_trials SET state=?3, reason=?4, message=?5, spec=NULL WHERE sweep=?1 AND number=?2 AND job IS NULL",
-		err, "tittt", p->w.id, t->number, state, reason, message);
-}
-
 /* Makes the trial's job. What the job would meet again and again ends the trial; a full disk is waited for. */
 static enum wasd_status start(struct step *p, const struct storage_trial *t, struct wasd_err *err)
 {
-	struct conn *c = tx_conn(p->s);
 	struct wasd_err why = {0};
-	char *spec = NULL;
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, "SELECT spec FROM sweep_trials WHERE sweep=?1 AND number=?2", &st, err, "ti", p->w.id,
-	                          t->number);
-	if (q_row(c, q, &st, err) && q_text(q, 0))
-		spec = wasd_strdup(q_text(q, 0));
-	q_end(c, q);
-	if (!st && !spec)
-		st = wasd_fail(err, WASD_ENOMEM, "no memory for a trial");
+	char *spec = spec_of_trial(p, t, &st, err);
 	struct start_args a = {p, t, spec};
 	if (!st)
 		st = tx_try(p->s, start_tx, &a, &why);
@@ -293,7 +376,7 @@ static const struct storage_trial *next_trial(const struct step *p, bool *taken)
 	size_t found = p->l.n;
 	for (size_t i = 0; i < p->l.n; i++) {
 		const struct storage_trial *t = &p->l.items[i];
-		bool waits = !taken[i] && (!strcmp(t->state, "waiting") || (parked(t) && t->results <= t->rung));
+		bool waits = !taken[i] && !unknown(t) && (!strcmp(t->state, "waiting") || (parked(t) && t->results <= t->rung));
 		if (waits && (found == p->l.n || t->rung > p->l.items[found].rung))
 			found = i;
 	}
@@ -432,6 +515,8 @@ static enum wasd_status step(struct step *p, struct wasd_err *err)
 		st = read_trials(p, err);
 	if (!st)
 		st = settle(p, err);
+	for (bool any = true; any && !st;)
+		st = link_chain(p, &any, err);
 	if (!st)
 		st = strcmp(p->w.state, "running") ? stop(p, err) : go_on(p, err);
 	if (!st)

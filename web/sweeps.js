@@ -15,9 +15,9 @@ function summary({ counts, best, search }) {
   return `${counts.trials} trials${some && `: ${some}`}${best ? ` · best ${shown(search)(best.value)}` : ''}`;
 }
 
-// The members that differ, by the last part of their pointers: "lr 0.01 · batch 32".
+// The members that differ, by the last part of their pointers: "lr 0.01 · batch 32". Null: not known yet.
 function point(values) {
-  return Object.entries(values).map(([pointer, v]) => `${pointer.split('/').pop()} ${typeof v === 'object' ? JSON.stringify(v) : v}`).join(' · ');
+  return Object.entries(values ?? {}).map(([pointer, v]) => `${pointer.split('/').pop()} ${typeof v === 'object' ? JSON.stringify(v) : v}`).join(' · ');
 }
 
 async function cancel(sweep) {

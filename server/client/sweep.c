@@ -34,6 +34,8 @@ static void print_values(const cJSON *values)
 		putchar(v->next ? ' ' : '\n');
 		wasd_free(text);
 	}
+	if (!cJSON_GetArraySize(values)) /* not known yet, or the template's */
+		putchar('\n');
 }
 
 /* A loss and an accuracy have the same form: a number of four decimals. */
