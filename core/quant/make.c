@@ -61,9 +61,15 @@ static void set_types(struct maker *k)
 		                                             1};
 }
 
+/* The largest integer with a sign. */
+static int top_of(const struct maker *k)
+{
+	return quant_top(k->how->bits ? k->how->bits : 8);
+}
+
 static int levels_of(const struct maker *k, wasd_node i)
 {
-	return k->q->tensor[i].type == WASD_QUANT_U8 ? 255 : 127;
+	return k->q->tensor[i].type == WASD_QUANT_U8 ? 2 * top_of(k) + 1 : top_of(k);
 }
 
 /* ---- ranges -------------------------------------------------------------------------------------------------- */
@@ -175,7 +181,7 @@ static void set_scales(struct maker *k)
 		if (k->range[i] > 0)
 			k->q->tensor[i].scale = (float)(k->range[i] / levels_of(k, i));
 	/* Pixels are v/127.5 - 1, whatever the images have of that; by a rule of the job's they may be larger. */
-	k->q->tensor[0].scale = (float)(fmax(k->range[0], 1) / 127);
+	k->q->tensor[0].scale = (float)(fmax(k->range[0], 1) / top_of(k));
 }
 
 /* ---- weights ------------------------------------------------------------------------------------------------- */
@@ -197,8 +203,8 @@ static bool splits(const struct maker *k, wasd_node i)
 	       n->pad_top == n->kh / 2 && n->pad_left == n->kw / 2 && n->groups == 1;
 }
 
-static enum wasd_status split_weights(struct wasd_quant_conv *c, const struct node *n, const real *w, int8_t *q,
-                                      struct wasd_err *err)
+static enum wasd_status split_weights(struct wasd_quant_conv *c, const struct node *n, const real *w, int top,
+                                      int8_t *q, struct wasd_err *err)
 {
 	size_t outs = (size_t)n->out, ins = (size_t)(n->in.c / n->groups), fan = ins * (size_t)(n->kh * n->kw);
 	real *coarse = wasd_calloc(outs * ins, sizeof *coarse), *fine = wasd_calloc(outs * fan, sizeof *fine);
@@ -208,9 +214,9 @@ static enum wasd_status split_weights(struct wasd_quant_conv *c, const struct no
 	c->coarse = qc;
 	c->coarse_scale = sc;
 	if (ok) {
-		quant_split(&(struct quant_split){0}, w, n->out, (int)ins, n->kh, n->kw, quant_top(8), coarse, fine, d);
-		quant_rows(coarse, n->out, ins, quant_top(8), qc, sc);
-		quant_rows(fine, n->out, fan, quant_top(8), q, (float *)(uintptr_t)c->scale);
+		quant_split(&(struct quant_split){0}, w, n->out, (int)ins, n->kh, n->kw, top, coarse, fine, d);
+		quant_rows(coarse, n->out, ins, top, qc, sc);
+		quant_rows(fine, n->out, fan, top, q, (float *)(uintptr_t)c->scale);
 	}
 	wasd_free(coarse);
 	wasd_free(fine);
@@ -232,8 +238,8 @@ static enum wasd_status make_weights(struct maker *k, wasd_node i, struct wasd_e
 		return wasd_fail(err, WASD_ENOMEM, "8-bit weights");
 	c->on = true;
 	if (splits(k, i))
-		return split_weights(c, n, w, q, err);
-	quant_rows(w, p.dims[0], p.count / (size_t)p.dims[0], quant_top(8), q, scale);
+		return split_weights(c, n, w, top_of(k), q, err);
+	quant_rows(w, p.dims[0], p.count / (size_t)p.dims[0], top_of(k), q, scale);
 	return WASD_OK;
 }
 

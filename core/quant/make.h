@@ -16,6 +16,8 @@ enum quant_ranges { QUANT_MINMAX, QUANT_KL, QUANT_KL_CLIP }; /* quant/range.h */
 struct quant_how {
 	bool split;               /* the weights of summed branches as CFWS (quant/split.h) */
 	enum quant_ranges ranges; /* of what is stored between layers */
+	int bits;                 /* 4 to 8, of weights and values; 0: 8. Below 8 only for simulations: kernels saturate at
+	                             8 bits */
 };
 
 /* What the network is calibrated on: the first `batches` batches of a loader, or one batch that is given. go_on is
