@@ -5,10 +5,14 @@
  * multiply-adds in ONNX too. Every layer writes its own operators (struct layer's `onnx`); this file provides the
  * names, the constants and the enclosing model.
  *
+ * An int8 mode is exported in QDQ form: 8-bit weights and 32-bit biases behind DequantizeLinear, and a QuantizeLinear
+ * and DequantizeLinear behind every value that is stored in 8 bits. A runtime that knows the form computes in integers;
+ * rounding may differ from ours in the last place. A bias is rounded to sx sw, which ours is not.
+ *
  * Field numbers are from onnx.proto, a protocol buffer definition; opset 13 (2021), IR version 7. */
 #include "layers/onnx.h"
 #include "convert/protobuf.h"
-#include "graph/graph.h"
+#include "graph/plan.h"
 #include "infer/bundle.h"
 #include "train/checkpoint.h"
 #include "wasd/convert.h"
@@ -40,7 +44,17 @@ enum {
 	ATTR_IS_INT = 2,
 	ATTR_IS_INTS = 7
 };
-enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_FLOAT = 1, TENSOR_INT64 = 7 };
+enum {
+	TENSOR_DIMS = 1,
+	TENSOR_TYPE = 2,
+	TENSOR_NAME = 8,
+	TENSOR_RAW = 9,
+	TENSOR_FLOAT = 1,
+	TENSOR_UINT8 = 2,
+	TENSOR_INT8 = 3,
+	TENSOR_INT32 = 6,
+	TENSOR_INT64 = 7
+};
 
 struct name {
 	struct name *next;
@@ -54,7 +68,9 @@ struct value {
 struct onnx {
 	const struct wasd_model *model;
 	const struct wasd_graph *graph;
-	struct value *value; /* per node */
+	struct value *value;            /* per node */
+	const struct wasd_quant *quant; /* NULL: a float mode */
+	bool *stored;                   /* per node, of an int8 mode: its value is kept in the type that quant says */
 	struct name *names;
 	wasd_node at;                          /* the node being written */
 	char stem[80];                         /* prefix for the names of its values */
@@ -126,10 +142,14 @@ static void raw_reals(struct onnx *o, const real *v, size_t n)
 	}
 }
 
+static const char *put_eighths(struct onnx *o, int param);
+
 const char *onnx_param(struct onnx *o, int param)
 {
 	if (param < 0)
 		return NULL;
+	if (o->quant && o->quant->conv[o->at].on)
+		return put_eighths(o, param);
 	struct wasd_param_info p = wasd_graph_param_info(o->graph, param);
 	int64_t dims[4];
 	for (int i = 0; i < p.ndims; i++)
@@ -302,6 +322,135 @@ static void put_surface(struct wasd_buf *graph, int field, const char *name, con
 	wasd_buf_done(&info);
 }
 
+/* ---- an int8 mode ----------------------------------------------------------------------------------------- */
+
+static const char *put_scales(struct onnx *o, const char *suffix, const float *scale, int n, bool one)
+{
+	wasd_buf_append(&o->raw, scale, (size_t)n * sizeof *scale);
+	return put_tensor(o, name_of(o, suffix), TENSOR_FLOAT, (int64_t[]){n}, !one);
+}
+
+/* x as float, from integers with a scale for each first index, or with one scale. */
+static const char *dequantise(struct onnx *o, const char *suffix, const char *x, const char *scale, const char *zero,
+                              bool per_channel)
+{
+	onnx_begin(o, "DequantizeLinear");
+	onnx_in(o, x);
+	onnx_in(o, scale);
+	onnx_in(o, zero);
+	if (per_channel)
+		onnx_attr_int(o, "axis", 0);
+	return end_as(o, name_of(o, suffix));
+}
+
+static const char *put_weights(struct onnx *o, const char *name, const int8_t *q, const int64_t *dims, int n_dims,
+                               const float *scale, const char *of_scale, const char *as_float)
+{
+	size_t n = 1;
+	for (int i = 0; i < n_dims; i++)
+		n *= (size_t)dims[i];
+	wasd_buf_append(&o->raw, q, n);
+	put_tensor(o, name, TENSOR_INT8, dims, n_dims);
+	return dequantise(o, as_float, name, put_scales(o, of_scale, scale, (int)dims[0], false), NULL, true);
+}
+
+/* In units of sx sw, to the nearest even. */
+static const char *put_bias(struct onnx *o, const struct wasd_param_info *p)
+{
+	const struct wasd_quant_conv *c = &o->quant->conv[o->at];
+	double sx = (double)o->quant->tensor[o->graph->nodes[o->at].inputs[0]].scale;
+	for (size_t i = 0; i < p->count; i++) {
+		float unit = (float)(sx * (double)c->scale[i]);
+		double v = nearbyint((double)o->model->master[p->offset + i] / (double)unit);
+		int32_t q = (int32_t)fmax(INT32_MIN, fmin(INT32_MAX, v));
+		wasd_buf_append(&o->raw, &q, sizeof q);
+	}
+	put_tensor(o, p->name, TENSOR_INT32, (int64_t[]){(int64_t)p->count}, 1);
+	for (size_t i = 0; i < p->count; i++) {
+		float unit = (float)(sx * (double)c->scale[i]);
+		wasd_buf_append(&o->raw, &unit, sizeof unit);
+	}
+	const char *scale = put_tensor(o, name_of(o, "bias_scale"), TENSOR_FLOAT, (int64_t[]){(int64_t)p->count}, 1);
+	return dequantise(o, "bias_float", p->name, scale, NULL, true);
+}
+
+/* The weights or the bias of a layer in 8 bits. */
+static const char *put_eighths(struct onnx *o, int param)
+{
+	struct wasd_param_info p = wasd_graph_param_info(o->graph, param);
+	const struct wasd_quant_conv *c = &o->quant->conv[o->at];
+	if (param != o->graph->nodes[o->at].weight)
+		return put_bias(o, &p);
+	int64_t dims[4];
+	for (int i = 0; i < p.ndims; i++)
+		dims[i] = p.dims[i];
+	return put_weights(o, p.name, c->w, dims, p.ndims, c->scale, "weight_scale", "weight_float");
+}
+
+/* Adds the 1x1 convolution by the coarse weights to what the layer's own operator has computed. */
+static void put_coarse(struct onnx *o, const struct node *n)
+{
+	const struct wasd_quant_conv *c = &o->quant->conv[o->at];
+	int64_t dims[] = {n->out, n->in.c / n->groups, 1, 1};
+	const char *fine = o->value[o->at].name, *x = onnx_maps(o, 0);
+	const char *w = put_weights(o, name_of(o, "coarse_weight"), c->coarse, dims, 4, c->coarse_scale, "coarse_scale",
+	                            "coarse_float");
+	onnx_begin(o, "Conv");
+	onnx_in(o, x);
+	onnx_in(o, w);
+	onnx_attr_ints(o, "kernel_shape", (int64_t[]){1, 1}, 2);
+	onnx_attr_ints(o, "strides", (int64_t[]){n->stride, n->stride}, 2);
+	onnx_attr_int(o, "group", n->groups);
+	const char *coarse = end_as(o, name_of(o, "coarse"));
+	onnx_begin(o, "Add");
+	onnx_in(o, fine);
+	onnx_in(o, coarse);
+	o->value[o->at].name = end_as(o, name_of(o, "both"));
+}
+
+/* Rounds the node's value to its type. */
+static void put_rounding(struct onnx *o)
+{
+	const struct wasd_quant_tensor *t = &o->quant->tensor[o->at];
+	struct value *v = &o->value[o->at];
+	const char *scale = put_scales(o, "scale", &t->scale, 1, true);
+	wasd_buf_append(&o->raw, "", 1); /* one byte 0 */
+	const char *zero = put_tensor(o, name_of(o, "zero"), t->type == WASD_QUANT_U8 ? TENSOR_UINT8 : TENSOR_INT8, NULL,
+	                              0);
+	onnx_begin(o, "QuantizeLinear");
+	onnx_in(o, v->name);
+	onnx_in(o, scale);
+	onnx_in(o, zero);
+	const char *q = end_as(o, name_of(o, "quantized"));
+	v->name = dequantise(o, "rounded", q, scale, zero, false);
+}
+
+static void put_quantised(struct onnx *o, const struct node *n)
+{
+	if (!o->quant)
+		return;
+	if (o->quant->conv[o->at].on && o->quant->conv[o->at].coarse)
+		put_coarse(o, n);
+	if (o->stored[o->at] && o->quant->tensor[o->at].type != WASD_QUANT_F32)
+		put_rounding(o);
+}
+
+/* What follows a layer as its only reader is computed with it, so that only the last value of a chain is stored. */
+static enum wasd_status find_stored(struct onnx *o, struct wasd_err *err)
+{
+	size_t n = (size_t)o->graph->n_nodes;
+	wasd_node *tail = wasd_calloc(n, sizeof *tail), *residual = wasd_calloc(n, sizeof *residual);
+	bool *inner = wasd_calloc(n, sizeof *inner);
+	o->stored = wasd_calloc(n, sizeof *o->stored);
+	bool ok = tail && residual && inner && o->stored && plan_chains(o->graph, tail, residual, inner);
+	for (size_t i = 0; ok && i < n; i++)
+		o->stored[tail[i]] |= !inner[i];
+	wasd_free(tail);
+	wasd_free(residual);
+	wasd_free(inner);
+	return ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "ONNX model");
+}
+
 static void put_property(struct wasd_buf *model, const char *key, const char *value)
 {
 	struct wasd_buf entry = {0};
@@ -318,12 +467,14 @@ static enum wasd_status put_nodes(struct onnx *o, struct wasd_err *err)
 		set_stem(o, i, n);
 		if (!n->n_in) {
 			o->value[i] = (struct value){"input", false};
+			put_quantised(o, n);
 			continue;
 		}
 		if (!n->layer->onnx)
 			return wasd_fail(err, WASD_EUNSUPPORTED, "%s: layers of type %s cannot be exported to ONNX", o->stem,
 			                 n->layer->op);
 		n->layer->onnx(o, n);
+		put_quantised(o, n);
 	}
 	const struct value *last = &o->value[o->graph->output];
 	onnx_begin(o, last->flat ? "Identity" : "Flatten");
@@ -393,7 +544,12 @@ enum wasd_status wasd_export_onnx(const struct wasd_mode_source *from, void **ou
 	o.model = bundle_model(b);
 	o.graph = wasd_model_graph(o.model);
 	o.value = wasd_calloc((size_t)wasd_graph_nodes(o.graph), sizeof *o.value);
-	s = o.value ? put_nodes(&o, err) : wasd_fail(err, WASD_ENOMEM, "ONNX model");
+	o.quant = bundle_quant(b);
+	s = o.value ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "ONNX model");
+	if (!s && o.quant)
+		s = find_stored(&o, err);
+	if (!s)
+		s = put_nodes(&o, err);
 	if (!s)
 		s = put_model(&o, b, &model, err);
 	if (!s) {
@@ -413,6 +569,7 @@ enum wasd_status wasd_export_onnx(const struct wasd_mode_source *from, void **ou
 	wasd_buf_done(&o.raw);
 	wasd_buf_done(&model);
 	wasd_free(o.value);
+	wasd_free(o.stored);
 	wasd_bundle_unref(b);
 	return s;
 }
