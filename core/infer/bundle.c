@@ -6,7 +6,7 @@
 #include "infer/bundle.h"
 #include "graph/graph.h"
 #include "infer/fold.h"
-#include "quant/quant.h"
+#include "quant/make.h"
 #include "train/checkpoint.h"
 #include "train/mode_file.h"
 #include "wasd/pixel.h"
@@ -139,12 +139,26 @@ static enum wasd_status load_model(struct source *s, struct wasd_err *err)
 	return st;
 }
 
+/* An int8 mode: what its folded network computes with. */
+static enum wasd_status quantise(const struct source *s, struct wasd_bundle *b, struct wasd_err *err)
+{
+	struct wasd_quant *q = NULL;
+	struct wasd_err e = {0};
+	enum wasd_status st = s->mode.kind->quant(&s->mode, b->net.graph, &q, err);
+	if (!st && (st = bundle_quantise(b, q, &e)))
+		st = wasd_fail(err, st == WASD_EINVAL ? WASD_ECORRUPT : st, "mode %s: %s", s->mode.name, e.msg);
+	quant_made_destroy(q);
+	return st;
+}
+
 enum wasd_status wasd_bundle_create(const struct wasd_mode_source *from, struct wasd_bundle **out, struct wasd_err *err)
 {
 	struct source src = {0};
 	struct wasd_bundle *b = NULL;
 	enum wasd_status s = find_mode(&src, from, err);
 	if (s || (s = load_model(&src, err)) || (s = bundle_compile(src.model, src.recipe, WASD_STATS_AOM, &b, err)))
+		goto end;
+	if (src.mode.kind->quant && (s = quantise(&src, b, err)))
 		goto end;
 	memcpy(b->mode, src.mode.name, sizeof b->mode);
 	b->kind = src.mode.kind;
@@ -230,9 +244,13 @@ size_t wasd_bundle_bytes(const struct wasd_bundle *b)
 	return wasd_graph_param_count(b->net.graph) * sizeof(real) + wasd_model_packed_bytes(b->net.model) +
 	       (b->quant ? quant_bytes(b->net.graph, b->quant) : 0);
 }
-struct wasd_model *bundle_model(struct wasd_bundle *b)
+struct wasd_model *wasd_bundle_model(struct wasd_bundle *b)
 {
 	return b->net.model;
+}
+const bool *wasd_bundle_summed(const struct wasd_bundle *b)
+{
+	return b->net.summed;
 }
 
 /* The float weights of layers that have 8-bit ones. */

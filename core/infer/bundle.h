@@ -14,7 +14,10 @@ enum wasd_status bundle_compile(struct wasd_model *m, const struct wasd_recipe *
 const cJSON *bundle_class_names(const struct wasd_bundle *b);
 const cJSON *bundle_recipe(const struct wasd_bundle *b, const struct mode_kind *kind);
 /* The folded network with its weights. Predictors plan on it; it is never written. */
-struct wasd_model *bundle_model(struct wasd_bundle *b);
+static inline struct wasd_model *bundle_model(struct wasd_bundle *b)
+{
+	return wasd_bundle_model(b);
+}
 /* Makes the bundle an int8 network: q is one for bundle_model (wasd/quant.h), and is copied. The float weights of its
  * 8-bit layers are freed, and wasd_model_weights is NULL for them. Once, before the first predictor. WASD_EINVAL: q is
  * not sound (quant_check). */

@@ -21,6 +21,7 @@ struct mode_made;
 struct mode_making;
 struct wasd_bundle;
 struct wasd_slim;
+struct wasd_quant;
 
 /* A way to ask for a mode of a kind: the value of "desire" in a request, and what belongs to it. */
 struct mode_desire {
@@ -59,13 +60,17 @@ struct mode_kind {
 	 * alone. NULL: the mode has the checkpoint's own network. */
 	enum wasd_status (*smaller)(const struct mode *m, struct wasd_model *from, const char *arch, struct wasd_slim **out,
 	                            struct wasd_err *err);
+	/* Makes what the mode's folded network g computes with in 8 bits, for quant_made_destroy (quant/make.h). NULL: it
+	 * computes in float. */
+	enum wasd_status (*quant)(const struct mode *m, const struct wasd_graph *g, struct wasd_quant **out,
+	                          struct wasd_err *err);
 };
 const struct mode_kind *mode_kind_at(int i);              /* NULL after the last */
 const struct mode_kind *mode_kind_find(const char *name); /* NULL: unknown */
 /* Further rows, defined by the program that core is linked into; they follow those of the table and end at NULL.
  * Optional: the symbol is weak. */
 extern const struct mode_kind *const mode_kind_more[] __attribute__((weak));
-extern const struct mode_kind mode_plain, mode_draw, mode_slim, mode_width;
+extern const struct mode_kind mode_plain, mode_draw, mode_slim, mode_width, mode_int8;
 
 /* A parsed entry of the list. */
 struct mode {

@@ -42,6 +42,10 @@ uint64_t wasd_bundle_macs(const struct wasd_bundle *b); /* multiply-adds of one 
 size_t wasd_bundle_bytes(
 	const struct wasd_bundle *b); /* folded weights, including the packed forms that predictors have made so far */
 
+/* The folded network, and which of its nodes are convolutions made of several branches (infer/fold.h). */
+struct wasd_model *wasd_bundle_model(struct wasd_bundle *b);
+const bool *wasd_bundle_summed(const struct wasd_bundle *b);
+
 #define WASD_PREDICT_MAX 64
 struct wasd_predictor;
 struct wasd_predictor_opts {
