@@ -6,7 +6,7 @@
 set -eu
 [ $# -eq 2 ] || { echo "usage: page.sh FRAME NAME <MARKDOWN >HTML" >&2; exit 2; }
 cmark-gfm --extension table --validate-utf8 |
-	sed -E -e 's|href="index\.md(#[^"]*)?"|href="/docs\1"|g' -e 's|href="([a-z-]+)\.md(#[^"]*)?"|href="/docs/\1\2"|g' -e 's|src="([^":/]+)"|src="/docs/\1"|g' |
+	sed -E -e 's|href="index\.md(#[^"]*)?"|href="/docs\1"|g' -e 's|href="([a-z0-9-]+)\.md(#[^"]*)?"|href="/docs/\1\2"|g' -e 's|src="([^":/]+)"|src="/docs/\1"|g' |
 	LC_ALL=C awk -v frame="$1" -v page="$([ "$2" = index ] && echo /docs || echo "/docs/$2")" '
 	function plain(s) { gsub(/<[^>]*>/, "", s); return s }
 	function slug(s) {
