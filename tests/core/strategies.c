@@ -93,11 +93,13 @@ static const char *needed(const struct weight_strategy *s)
 	return has_option(s, "budget") ? ",\"budget\":1.3,\"bins\":1" : "";
 }
 
-/* Lists to test a row with, alone and in front of WAS; false after the last. */
+/* Lists to test a row with: alone, in front of WAS, and before what it searches for is found; false after the last. */
 static bool list_of(const struct weight_strategy *s, int i, char out[128])
 {
-	snprintf(out, 128, "[{\"type\":\"%s\"%s}%s]", s->name, needed(s), i ? ",{\"type\":\"was\"}" : "");
-	return i < (s->passes ? 0 : s->draw ? 1 : 2);
+	int usual = s->passes ? 0 : s->draw ? 1 : 2;
+	snprintf(out, 128, "[{\"type\":\"%s\"%s%s}%s]", s->name, needed(s), i == usual ? ",\"search_epochs\":2" : "",
+	         i == 1 && usual == 2 ? ",{\"type\":\"was\"}" : "");
+	return i < usual || (i == usual && has_option(s, "search_epochs"));
 }
 
 static void each(void (*test)(const char *weights))
