@@ -53,7 +53,7 @@ def measured(d, name, seed, job):
     s = d.series(job["id"])
     last = lambda n: s[n][max(s[n])] if n in s else None
     items = d.client.get(f"/v1/jobs/{job['id']}/checkpoints").json["items"]
-    body = d.client.get(f"/v1/checkpoints/{max(items, key=lambda k: k['epoch'])['id']}/file").body
+    body = d.client.get(f"/v1/checkpoints/{max(items, key=lambda k: k['epoch'])['id']}/file?format=wasd").body
     _, tensors = safetensors(body)
     return {"arm": name, "seed": seed, "name": job["name"], "acc": last("val_acc_aom"), "train_acc": last("train_acc"), "loss": last("val_loss_aom"), "clusters": last("superweights_clusters"),
             "share": last("superweights_share"), "bytes": weights_bytes(tensors), "file": len(body), "epoch_s": statistics.median(s["epoch_s"].values())}
