@@ -1,5 +1,7 @@
 /* quant/model.h - int8 networks in plain loops: the definition of their arithmetic (wasd/quant.h), which the tests
- * compare the kernels with. Layers that core/onednn computes on copies in planes are not part of it. */
+ * compare the kernels with. A residual of integers behind a float output, or the reverse, is first brought to the
+ * output's type and scale, which costs a rounding. Layers that core/onednn computes on copies in planes are not part of
+ * it. */
 #ifndef QUANT_MODEL_H
 #define QUANT_MODEL_H
 
