@@ -140,14 +140,12 @@ static bool add_dataset(struct api_ctx *c, const struct api_request *q, struct a
 	return true;
 }
 
-static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const cJSON *in,
-                  cJSON *record)
+static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *record)
 {
 	struct wasd_err err = {0};
 	char id[40], object[80];
 	enum wasd_status st = api_poisoned(record) ? wasd_fail(&err, WASD_ENOMEM, "no memory") :
 	                                             c->merges.begin(c->merges.self, record, id, &err);
-	(void)in;
 	if (st) {
 		api_send_error(q, r, &err);
 		return;
@@ -185,7 +183,7 @@ enum api_result api_merges_create(struct api_ctx *c, const struct api_request *q
 	} else if (find_checkpoints(c, q, r, ids, &first)) {
 		cJSON *record = make_record(q, in);
 		if (!wasd_merge_measures(&how) || add_dataset(c, q, r, &first, in, record))
-			begin(c, q, r, in, record);
+			begin(c, q, r, record);
 		else
 			cJSON_Delete(record);
 		storage_ckpt_done(&first);

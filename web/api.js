@@ -44,6 +44,7 @@ export async function call(method, path, { json, body, headers = {}, cache = 'no
 export const get = async (path) => (await call('GET', path)).data;
 export const jobPath = (id, rest = '') => `/v1/jobs/${encodeURIComponent(id)}${rest}`;
 export const sweepPath = (id, rest = '') => `/v1/sweeps/${encodeURIComponent(id)}${rest}`;
+export const mergePath = (id) => `/v1/merges/${encodeURIComponent(id)}`;
 export const datasetPath = (name, rest = '') => `/v1/datasets/${encodeURIComponent(name)}${rest}`;
 export const checkpointPath = (id, rest = '') => `/v1/checkpoints/${encodeURIComponent(id)}${rest}`;
 export const profilePath = (checkpoint, rest = '') => checkpointPath(checkpoint, `/profiles${rest}`);

@@ -8,12 +8,13 @@ import { createDatasets, freeName, ready, slug } from './datasets.js';
 import { createDeployments } from './deployments.js';
 import { createForm } from './form.js';
 import { createJobs, deployable, title } from './jobs.js';
+import { createMerges } from './merges.js';
 import { createRun } from './run.js';
 import { createSweeps } from './sweeps.js';
 
 const page = 25;                       // jobs shown at first, and added by each "Show older jobs"
 const pollMs = 4000, restMs = 1000;    // between polls without a stream; between two rounds of GETs triggered by events
-const state = { jobs: [], sweeps: [], datasets: [], deployments: [], shown: page, more: false, live: false, reachable: true };
+const state = { jobs: [], sweeps: [], merges: [], datasets: [], deployments: [], shown: page, more: false, live: false, reachable: true };
 const other = { job: null, missing: null };    // the job named by the address if it is not in the list, or its id if it does not exist
 
 // The id in the address.
@@ -49,6 +50,7 @@ async function loadDisk() {
 const loaders = {
   jobs: () => load('jobs', `/v1/jobs?limit=${state.shown}&sort=-created_at`).then(loadNamed),
   sweeps: () => load('sweeps', '/v1/sweeps?limit=20'),
+  merges: () => load('merges', '/v1/merges'),
   datasets: () => load('datasets', '/v1/datasets?limit=200'),
   deployments: () => load('deployments', '/v1/deployments?limit=100'),
   disk: loadDisk,
@@ -105,6 +107,13 @@ async function deploy(job) {
 }
 const drawJobs = createJobs({ deploy, refresh });
 const drawSweeps = createSweeps({ refresh: () => refresh('sweeps', 'jobs') });
+async function deployCheckpoint(merge) {
+  const name = freeName('merged', state.deployments.map((d) => d.name));
+  await call('POST', '/v1/deployments', { json: { name, source: { checkpoint: merge.checkpoint }, mode: 'aom' } });
+  announce(`Deploying ${name}`);
+  await refresh('deployments');
+}
+const drawMerges = createMerges({ refresh: () => refresh('merges'), jobs: () => state.jobs, deploy: deployCheckpoint });
 const run = createRun({ deploy, refresh, named });
 const datasets = createDatasets({ refresh: () => refresh('datasets'), list: () => state.datasets });
 const drawDeployments = createDeployments({ refresh: () => refresh('deployments'), datasets: () => state.datasets });
@@ -142,6 +151,7 @@ function draw() {
   drawJobs(state.jobs, named());
   $('#jobs-more').hidden = !state.more;
   drawSweeps(state.sweeps);
+  drawMerges(state.merges);
   run.show(job, named(), other.missing === named());
   datasets.show(state.datasets);
   drawDeployments(state.deployments);
@@ -190,7 +200,7 @@ function onEvent({ type, data }) {
     if (what === 'checkpoint') soon(['deployments']);
   } else if (topic === 'deployment') soon(['deployments']);
   else if (topic === 'checkpoint') {
-    soon(['deployments'], ['profile']);
+    soon(['deployments', 'merges'], ['profile']);
     setTimeout(() => soon(['deployments']), 1500);     // a live model loads or drops a profile shortly after the event
   }
   else if (topic === 'dataset') soon(['datasets']);
@@ -200,11 +210,12 @@ function onEvent({ type, data }) {
 }
 
 // Polls at most one list at a time; without a stream all in turn, the jobs every other time.
-const turns = ['jobs', 'deployments', 'jobs', 'datasets', 'jobs', 'sweeps'];
+const turns = ['jobs', 'deployments', 'jobs', 'datasets', 'jobs', 'sweeps', 'merges'];
 function poll(turn = 0) {
+  const merging = () => state.merges.some((m) => m.state === 'queued' || m.state === 'running');       // tells its progress to those who ask
   const silent = () => state.jobs.some((j) => j.state === 'running') && Date.now() - told > pollMs;
   setTimeout(async () => {
-    const name = document.hidden ? null : !state.live ? turns[turn % turns.length] : silent() ? 'jobs' : null;
+    const name = document.hidden ? null : !state.live ? turns[turn % turns.length] : silent() ? 'jobs' : merging() ? 'merges' : null;
     if (name) await refresh(name).catch(() => {});
     if (name && !state.live) run.changed(['metric']);
     poll(turn + 1);
