@@ -21,7 +21,7 @@ cJSON *api_mode_canon(struct field_ctx *c, const char *pointer, const struct was
 	bool later = cJSON_IsString(v) && wasd_mode_chooses(v->valuestring);
 	fields_show(shown, v);
 	api_fault(c->faults, later ? "unsupported" : "invalid_field", pointer,
-	          "%s must be \"aom\", \"dom\", \"slim\" or \"dom:PROFILE\", not %s%s", pointer, shown,
+	          "%s must be \"aom\", \"dom\", \"slim\" or \"FAMILY:NAME\", not %s%s", pointer, shown,
 	          later ? "; a deployment is switched to it by PUT /v1/deployments/NAME/mode" : "");
 	return NULL;
 }
@@ -318,6 +318,21 @@ static const struct wasd_field mode_fields[] = {
 };
 static const struct wasd_field rollback_fields[] = {{"reason", WASD_STR, "\"rollback\"", .min = 0, .max = 500}, {0}};
 
+/* Switches to the mode that the wish chooses; without a reason the wish is the reason. */
+static enum api_result switch_by_wish(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                                      const struct storage_deployment *d, const cJSON *wish, const char *reason)
+{
+	char mode[WASD_MODE_LEN];
+	enum api_result done = API_DONE;
+	char *text = wasd_json_print(wish);
+	if (!text)
+		api_send_no_memory(r);
+	else if (api_wish_choose(c, q, r, d->checkpoint, wish, mode))
+		done = switch_mode(c, q, r, d, mode, *reason ? reason : text);
+	wasd_free(text);
+	return done;
+}
+
 enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_deployment d;
@@ -325,9 +340,11 @@ enum api_result api_mode_put(struct api_ctx *c, const struct api_request *q, str
 	enum api_result done = API_DONE;
 	cJSON *in = api_body_fields(q, r, mode_fields, NULL, false);
 	if (in && api_deployment_find(c, q, r, &d)) {
+		const cJSON *wanted = wasd_json_get(in, "mode");
 		wasd_json_str(in, "mode", &mode);
 		wasd_json_str(in, "reason", &reason);
-		done = switch_mode(c, q, r, &d, mode, reason);
+		done = cJSON_IsObject(wanted) ? switch_by_wish(c, q, r, &d, wanted, reason) :
+		                                switch_mode(c, q, r, &d, mode, reason);
 		storage_deployment_done(&d);
 	}
 	cJSON_Delete(in);

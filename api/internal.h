@@ -395,7 +395,8 @@ api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets
 api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file,
 	api_checkpoints_layers, api_checkpoints_layer, api_checkpoints_list, api_checkpoints_import, api_merges_create,
 	api_merges_list, api_merges_get, api_merges_delete;
-api_handler api_modes_list, api_profiles_create, api_profiles_list, api_profiles_get, api_profiles_delete;
+api_handler api_modes_create, api_modes_list, api_modes_get, api_modes_delete, api_modes_measure;
+api_handler api_profiles_create, api_profiles_list, api_profiles_get, api_profiles_delete;
 api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_stats, api_deployments_create, api_deployments_list, api_deployments_get,
 	api_deployments_delete, api_deployments_patch, api_deployments_reload, api_deployments_rollback, api_mode_get,
@@ -422,7 +423,35 @@ void api_add_traffic(cJSON *j, const struct storage_deployment *d);
 bool api_mode_fits_traffic(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                            const struct storage_deployment *d, const char *mode);
 
+/* ---- profiles.c ---- */
+
+/* Queues the making of a mode from a canonical request; mode: its whole name. kind NULL: the measuring of the
+ * checkpoint's own modes. r->status: 202, or 200 for one that was asked for before. False: the answer is in r. */
+bool api_mode_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                    const struct storage_ckpt *k, const cJSON *in, const char *kind, const char *mode,
+                    struct storage_profile *out);
+/* Deletes it, or answers why not. */
+void api_mode_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                     const struct storage_profile *p);
+
+/* ---- modes.c ---- */
+
+/* The items of the list of a checkpoint's modes; NULL: the answer is in r. */
+cJSON *api_mode_items(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                      const struct storage_ckpt *k);
+
+/* ---- wish.c ---- */
+
+/* A wish in place of a mode's name. NULL after a fault. */
+cJSON *api_wish_canon(struct field_ctx *c, const char *pointer, const cJSON *v);
+/* The mode of the checkpoint that a canonical wish chooses. False: the answer is in r. */
+bool api_wish_choose(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint,
+                     const cJSON *wish, char out[WASD_MODE_LEN]);
+
 /* ---- profile_request.c ---- */
+
+/* Whether "desire" of the body is one of profiles'. */
+bool api_profile_asked(const cJSON *body);
 
 /* The member "profiles" of a job spec. */
 field_canon api_profiles_canon, api_profile_name_canon;

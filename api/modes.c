@@ -1,16 +1,21 @@
-/* api/modes.c - the modes of a checkpoint: first those made by its run, then those added afterwards. */
+/* api/modes.c - the modes of a checkpoint: first those of its own list, made by its run, then those made of it
+ * afterwards; making, measuring and deleting them. */
 #include "internal.h"
 #include "wasd/spec.h"
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-/* Adds a search's measurements of a mode; null for missing ones. Times are for one image and for 64 together. */
-static void add_figures(cJSON *j, const cJSON *found, const char *const *members)
+/* ---- the object ---- */
+
+/* Adds the figures of a mode; null for missing ones. Times are for one image and for 64 together. */
+static void add_figures(cJSON *j, const cJSON *found)
 {
-	double v;
-	for (; *members; members++) {
-		bool known = wasd_json_num(found, *members, &v);
-		api_add_maybe(j, *members, known, known ? v : 0);
+	static const char *const members[] = {"val_acc", "macs", "macs_share", "bytes"};
+	double v = 0;
+	for (size_t i = 0; i < API_LEN(members); i++) {
+		bool known = wasd_json_num(found, members[i], &v);
+		api_add_maybe(j, members[i], known, known ? v : 0);
 	}
 	bool one = wasd_json_num(found, "latency_us", &v);
 	api_add_maybe(j, "us_1", one, one ? v : 0);
@@ -27,41 +32,81 @@ static cJSON *item(const char *name, const char *kind, const char *state)
 	return j;
 }
 
-static const char *own_kind(const char *mode)
+static void add_links(cJSON *j, const char *ckpt, const char *mode)
 {
-	return !strcmp(mode, WASD_MODE_AOM)  ? "plain" :
-	       !wasd_mode_smaller(mode)      ? "draw" :
-	       !strcmp(mode, WASD_MODE_SLIM) ? "slim" :
-	                                       WASD_FAMILY_WIDTH;
+	cJSON *links = cJSON_CreateObject();
+	char url[240];
+	snprintf(url, sizeof url, "/v1/checkpoints/%s/modes/%s", ckpt, mode);
+	api_add_str(links, "self", url);
+	snprintf(url, sizeof url, "/v1/checkpoints/%s", ckpt);
+	api_add_str(links, "checkpoint", url);
+	api_add_take(j, "links", links);
 }
 
-/* One of the run's own modes: accuracy of the epoch, multiply-adds of the run. `found`: from a search, or NULL. */
-static cJSON *own_json(const char *mode, const cJSON *info, const cJSON *metrics, const cJSON *found)
+/* What is known of a mode that was never measured as served: the epoch's accuracy, the run's multiply-adds. */
+static cJSON *by_run(const char *mode, const cJSON *info, const cJSON *metrics)
 {
-	static const char *const members[] = {"bytes", NULL};
-	double acc = 0, macs = 0;
+	double v;
 	char metric[WASD_MODE_LEN + 10];
+	cJSON *j = cJSON_CreateObject();
 	snprintf(metric, sizeof metric, "val_acc_%s", wasd_mode_measured(mode));
-	cJSON *j = item(mode, own_kind(mode), "ready");
-	bool judged = wasd_json_num(metrics, metric, &acc) || wasd_json_num(found, "val_acc", &acc),
-		 counted = wasd_json_num(wasd_json_get(info, "macs"), mode, &macs) || wasd_json_num(found, "macs", &macs);
-	api_add_maybe(j, "val_acc", judged, acc);
-	api_add_maybe(j, "macs", counted, macs);
-	add_figures(j, found, members);
-	api_add_str(j, "profile", NULL);
+	if (wasd_json_num(metrics, metric, &v))
+		api_add_num(j, "val_acc", v);
+	if (wasd_json_num(wasd_json_get(info, "macs"), mode, &v))
+		api_add_num(j, "macs", v);
 	return j;
 }
 
-static cJSON *made_json(const struct storage_profile *p, const cJSON *info)
+static cJSON *own_json(const struct storage_ckpt *k, const char *mode, const char *kind, const cJSON *found,
+                       const cJSON *at)
 {
-	static const char *const members[] = {"val_acc", "macs", "bytes", NULL};
-	cJSON *j = item(p->mode, p->kind, p->state);
-	add_figures(j, info, members);
-	api_add_str(j, "profile", p->id);
+	cJSON *j = item(mode, kind, "ready");
+	add_figures(j, found);
+	api_add_str(j, "profile", NULL);
+	api_add_time(j, "measured_at", cJSON_IsNumber(at) ? (int64_t)at->valuedouble : 0);
+	add_links(j, k->id, mode);
 	return j;
 }
 
-/* The newest search's measurement of the plain weights; NULL: there is none, or no memory. */
+static void add_progress(struct api_ctx *c, cJSON *j, const struct storage_profile *p)
+{
+	int64_t done = 0, of = 0;
+	double eta_s = -1;
+	cJSON *progress = cJSON_CreateObject();
+	c->profiles.progress(c->profiles.self, p->id, &done, &of, &eta_s);
+	api_add_int(progress, "done", done);
+	api_add_int(progress, "of", of);
+	api_add_maybe(progress, "eta_s", eta_s >= 0, eta_s);
+	api_add_take(j, "progress", progress);
+}
+
+static cJSON *made_json(struct api_ctx *c, const struct storage_profile *p)
+{
+	cJSON *j = item(p->mode, p->kind, p->state), *dataset = cJSON_CreateObject();
+	cJSON *options = api_parse_trusted(p->request), *info = p->info ? api_parse_trusted(p->info) : NULL;
+	add_figures(j, info);
+	cJSON_Delete(info);
+	cJSON_DeleteItemFromObjectCaseSensitive(options, "desire");
+	api_add_str(j, "profile", p->id);
+	api_add_str(j, "desire", p->desire);
+	api_add_take(j, "options", options);
+	if (!strcmp(p->state, "searching"))
+		add_progress(c, j, p);
+	api_add_str(dataset, "name", p->dataset);
+	api_add_int(dataset, "version", p->dataset_version);
+	api_add_take(j, "dataset", dataset);
+	api_add_str(j, "message", p->message);
+	api_add_time(j, "created_at", p->created_at);
+	api_add_time(j, "measured_at", p->info ? p->finished_at : 0);
+	api_add_time(j, "finished_at", p->finished_at);
+	add_links(j, p->checkpoint, p->mode);
+	return j;
+}
+
+/* ---- the list ---- */
+
+/* The newest making's measurement of the plain weights, for checkpoints whose modes were not measured together; NULL:
+ * there is none, or no memory. */
 static cJSON *plain_found(const struct storage_profile_list *l)
 {
 	cJSON *aom = NULL;
@@ -79,43 +124,414 @@ static cJSON *plain_found(const struct storage_profile_list *l)
 	return aom;
 }
 
-static cJSON *items_json(const struct storage_ckpt *k, const struct storage_profile_list *l)
+static const char *own_kind(const char *mode)
 {
-	cJSON *list = cJSON_CreateArray(), *aom = plain_found(l);
-	cJSON *info = api_parse_trusted(k->info), *metrics = api_parse_trusted(k->metrics);
-	for (int i = 0; wasd_modes[i]; i++) {
-		bool plain = !strcmp(wasd_modes[i], WASD_MODE_AOM);
+	return !strcmp(mode, WASD_MODE_AOM)  ? "plain" :
+	       !wasd_mode_smaller(mode)      ? "draw" :
+	       !strcmp(mode, WASD_MODE_SLIM) ? "slim" :
+	                                       WASD_FAMILY_WIDTH;
+}
+
+/* What is known of the modes of the checkpoint's list. */
+struct own {
+	const struct storage_ckpt *k;
+	cJSON *info, *metrics, *aom; /* aom: of plain_found */
+	cJSON *list;
+};
+
+static void push_own(const struct own *o, const char *mode)
+{
+	const cJSON *measured = wasd_json_get(o->info, "measured"), *found = wasd_json_get(measured, mode);
+	cJSON *known = by_run(mode, o->info, o->metrics);
+	const cJSON *best = found ? found : o->aom && !strcmp(mode, WASD_MODE_AOM) ? o->aom : known;
+	api_push(o->list, own_json(o->k, mode, own_kind(mode), best, found ? wasd_json_get(measured, "at") : NULL));
+	cJSON_Delete(known);
+}
+
+static cJSON *items_json(struct api_ctx *c, const struct storage_ckpt *k, const struct storage_profile_list *l)
+{
+	struct own o = {k, api_parse_trusted(k->info), api_parse_trusted(k->metrics), plain_found(l), cJSON_CreateArray()};
+	const cJSON *one;
+	for (int i = 0; wasd_modes[i]; i++)
 		if (api_ckpt_has(k, wasd_modes[i]))
-			api_push(list, own_json(wasd_modes[i], info, metrics, plain ? aom : NULL));
+			push_own(&o, wasd_modes[i]);
+	cJSON_ArrayForEach(one, wasd_json_get(o.info, "macs"))
+		if (wasd_mode_smaller(one->string))
+			push_own(&o, one->string);
+	for (size_t i = 0; i < l->n; i++)
+		api_push(o.list, made_json(c, &l->items[i]));
+	cJSON_Delete(o.aom);
+	cJSON_Delete(o.metrics);
+	cJSON_Delete(o.info);
+	return o.list;
+}
+
+cJSON *api_mode_items(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                      const struct storage_ckpt *k)
+{
+	struct storage_profile_list l;
+	struct wasd_err err = {0};
+	if (storage_profile_list(c->db, k->id, NULL, &l, &err)) {
+		api_send_error(q, r, &err);
+		return NULL;
 	}
-	const cJSON *own;
-	cJSON_ArrayForEach(own, wasd_json_get(info, "macs"))
-		if (wasd_mode_smaller(own->string))
-			api_push(list, own_json(own->string, info, metrics, NULL));
-	for (size_t i = 0; i < l->n; i++) {
-		cJSON *found = l->items[i].info ? api_parse_trusted(l->items[i].info) : NULL;
-		api_push(list, made_json(&l->items[i], found));
-		cJSON_Delete(found);
-	}
-	cJSON_Delete(aom);
-	cJSON_Delete(metrics);
-	cJSON_Delete(info);
-	return list;
+	cJSON *items = items_json(c, k, &l);
+	storage_profile_list_done(&l);
+	if (!items)
+		api_send_no_memory(r);
+	return items;
+}
+
+static bool settled(const char *state)
+{
+	return !strcmp(state, "ready") || !strcmp(state, "failed");
+}
+
+static bool all_settled(const cJSON *items)
+{
+	const cJSON *one;
+	const char *state = "";
+	cJSON_ArrayForEach(one, items)
+		if (wasd_json_str(one, "state", &state) && !settled(state))
+			return false;
+	return true;
+}
+
+/* How the measuring of the own modes stands; null: none was asked for since the last one ended. */
+static cJSON *measuring_json(struct api_ctx *c, const struct storage_ckpt *k, bool *over)
+{
+	struct storage_profile p = {0};
+	*over = true;
+	if (storage_profile_get(c->db, k->id, STORAGE_MEASURING, &p, NULL))
+		return cJSON_CreateNull();
+	cJSON *j = cJSON_CreateObject();
+	*over = settled(p.state);
+	api_add_str(j, "state", p.state);
+	if (!strcmp(p.state, "searching"))
+		add_progress(c, j, &p);
+	api_add_str(j, "message", p.message);
+	storage_profile_done(&p);
+	return j;
 }
 
 enum api_result api_modes_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_ckpt k;
-	struct storage_profile_list l;
+	int64_t wait;
+	bool over;
+	if (!api_query_wait(q, r, &wait) || !api_ckpt_find(c, q, r, &k))
+		return API_DONE;
+	cJSON *items = api_mode_items(c, q, r, &k), *j = items ? cJSON_CreateObject() : NULL;
+	if (!items) {
+		storage_ckpt_done(&k);
+		return API_DONE;
+	}
+	bool rest = all_settled(items);
+	api_add_take(j, "items", items);
+	api_add_str(j, "next_cursor", NULL);
+	api_add_take(j, "measuring", measuring_json(c, &k, &over));
+	bool again = !(rest && over) && api_again(q, r, k.id, wait);
+	if (again)
+		cJSON_Delete(j);
+	else
+		api_send_json(r, 200, j);
+	storage_ckpt_done(&k);
+	return again ? API_AGAIN : API_DONE;
+}
+
+/* ---- asking ---- */
+
+/* The row of a desire and the kind that it makes. */
+static const cJSON *desire_row(const cJSON *caps, const char *desire, const cJSON **kind)
+{
+	const cJSON *row, *d;
+	const char *name = "";
+	cJSON_ArrayForEach(row, wasd_json_get(caps, "mode_kinds"))
+		cJSON_ArrayForEach(d, wasd_json_get(row, "desires"))
+			if (wasd_json_str(d, "name", &name) && !strcmp(name, desire)) {
+				*kind = row;
+				return d;
+			}
+	return NULL;
+}
+
+/* `"macs", "int8"` */
+static void desires_text(const cJSON *caps, char *out, size_t room)
+{
+	const cJSON *row, *d;
+	const char *name = "";
+	size_t n = 0;
+	*out = 0;
+	cJSON_ArrayForEach(row, wasd_json_get(caps, "mode_kinds"))
+		cJSON_ArrayForEach(d, wasd_json_get(row, "desires"))
+			if (wasd_json_str(d, "name", &name) && n < room)
+				n += (size_t)snprintf(out + n, room - n, "%s\"%s\"", n ? ", " : "", name);
+}
+
+static void put_word(char *out, size_t room, const char *word)
+{
+	size_t n = strlen(out);
+	if (n && n + 1 < room)
+		out[n++] = '-';
+	for (; *word && n + 1 < room; word++)
+		out[n++] = isalnum((unsigned char)*word) ? (char)tolower((unsigned char)*word) : *word == '.' ? '.' : '-';
+	out[n] = 0;
+}
+
+/* The base if it is not aom, and the options that are not as usual: "dom-fast-cfws", "0.5"; else the desire. */
+static void default_name(const cJSON *in, const cJSON *desire, char out[64])
+{
+	const cJSON *opt;
+	const char *name = "", *base = WASD_MODE_AOM;
+	out[0] = 0;
+	wasd_json_str(in, "base", &base);
+	if (strcmp(base, WASD_MODE_AOM))
+		put_word(out, 64, base);
+	cJSON_ArrayForEach(opt, wasd_json_get(desire, "options")) {
+		const cJSON *v = wasd_json_str(opt, "name", &name) ? wasd_json_get(in, name) : NULL;
+		if (!v || cJSON_Compare(v, wasd_json_get(opt, "default"), true))
+			continue;
+		char *text = cJSON_IsString(v) ? wasd_strdup(v->valuestring) : wasd_json_print(v);
+		put_word(out, 64, text ? text : "");
+		wasd_free(text);
+	}
+	if (!wasd_mode_member_ok(out)) {
+		char rest[64];
+		snprintf(rest, sizeof rest, "%s", out);
+		out[0] = 0;
+		wasd_json_str(desire, "name", &name);
+		put_word(out, 64, name);
+		if (*rest)
+			put_word(out, 64, rest);
+	}
+}
+
+static cJSON *base_canon(struct field_ctx *c, const cJSON *v, bool based)
+{
+	if (cJSON_IsString(v) && wasd_mode_ok(v->valuestring) && (based || !strcmp(v->valuestring, WASD_MODE_AOM)))
+		return cJSON_CreateString(v->valuestring);
+	char shown[80];
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", "/base", "/base must be %s, not %s",
+	          based ? "the name of a mode" : "left out: a mode of this desire is made of aom", shown);
+	return NULL;
+}
+
+static void check_required(struct field_ctx *c, const cJSON *options, const cJSON *in)
+{
+	const cJSON *opt;
+	const char *name = "";
+	char at[256];
+	cJSON_ArrayForEach(opt, options)
+		if (cJSON_IsTrue(wasd_json_get(opt, "required")) && wasd_json_str(opt, "name", &name) &&
+		    !wasd_json_get(in, name)) {
+			fields_pointer(at, "", name);
+			api_fault(c->faults, "invalid_field", at, "%s is missing", at);
+		}
+}
+
+/* The members of every request beside desire and base. */
+#define COMMON \
+	{ \
+		{"name", WASD_NAME, .form = "profile name"}, *wasd_spec_at("/dataset"), \
+		{ \
+			0 \
+		} \
+	}
+
+/* The canonical request for a mode of any kind but profiles' by the desire's row of capabilities. */
+static cJSON *request_canon(struct field_ctx *c, const cJSON *desire, const cJSON *body)
+{
+	struct wasd_field common[] = COMMON;
+	common[1].required = false;
+	cJSON *in = cJSON_Duplicate(body, 1), *out = cJSON_CreateObject(), *base = NULL;
+	const cJSON *given = wasd_json_get(body, "base"), *options = wasd_json_get(desire, "options");
+	const char *name = "";
+	char made[64];
+	wasd_json_str(desire, "name", &name);
+	if (given)
+		base = base_canon(c, given, cJSON_IsTrue(wasd_json_get(desire, "based")));
+	cJSON_DeleteItemFromObjectCaseSensitive(in, "base");
+	check_required(c, options, in);
+	bool ok = in && out && options_canon(c, "", "desire", options, common, in, out) && c->faults->n == 0;
+	cJSON_Delete(in);
+	api_add_str(out, "desire", name);
+	if (base)
+		api_add_take(out, "base", base);
+	if (ok && !wasd_json_get(out, "name")) {
+		default_name(out, desire, made);
+		api_add_str(out, "name", made);
+	}
+	if (!ok || api_poisoned(out)) {
+		c->faults->no_memory |= ok;
+		cJSON_Delete(out);
+		return NULL;
+	}
+	return out;
+}
+
+static void send_made(struct api_ctx *c, struct api_response *r, int status, const struct storage_profile *p)
+{
+	api_send_json(r, status, made_json(c, p));
+	api_set_header(r, "Location", "/v1/checkpoints/%s/modes/%s", p->checkpoint, p->mode);
+}
+
+/* The base mode must be there. */
+static bool base_there(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                       const struct storage_ckpt *k, const cJSON *in)
+{
+	const char *base;
+	if (!wasd_json_str(in, "base", &base))
+		return true;
+	if (wasd_mode_member(base))
+		return api_mode_there(c, q, r, k->id, base, "invalid_field", "/base");
+	if (api_ckpt_has(k, base))
+		return true;
+	api_send_problem(q, r, "invalid_field", "/base", "/base: checkpoint %s has no mode %s: %s", k->id, base,
+	                 api_mode_lacking(base));
+	return false;
+}
+
+static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k,
+                  const cJSON *in, const cJSON *kind)
+{
+	struct storage_profile p;
+	const char *family = WASD_FAMILY_DRAW, *name = "", *of = "draw";
+	char mode[WASD_MODE_LEN];
+	wasd_json_str(kind, "family", &family);
+	wasd_json_str(kind, "name", &of);
+	wasd_json_str(in, "name", &name);
+	wasd_mode_join(family, name, mode);
+	if (!base_there(c, q, r, k, in) || !api_mode_begin(c, q, r, k, in, of, mode, &p))
+		return;
+	send_made(c, r, r->status, &p);
+	storage_profile_done(&p);
+}
+
+static cJSON *canon(struct api_ctx *c, struct field_ctx *fc, const cJSON *body, const cJSON **kind)
+{
+	const char *desire = "";
+	char all[400];
+	fc->caps = c->engine.capabilities(c->engine.self);
+	if (api_profile_asked(body))
+		return api_profile_canon(fc, body);
+	const cJSON *row = wasd_json_str(body, "desire", &desire) ? desire_row(fc->caps, desire, kind) : NULL;
+	if (row)
+		return request_canon(fc, row, body);
+	if (!*desire) { /* no table says what else may be there */
+		struct wasd_field common[] = COMMON;
+		common[1].required = false;
+		cJSON *none = cJSON_CreateObject();
+		options_canon(fc, "", "desire", NULL, common, body, none);
+		cJSON_Delete(none);
+	}
+	desires_text(fc->caps, all, sizeof all);
+	api_fault(fc->faults, "invalid_field", "/desire", "/desire must be one of %s", all);
+	return NULL;
+}
+
+enum api_result api_modes_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct api_faults faults = {0};
+	struct field_ctx fc = {.faults = &faults};
+	struct storage_ckpt k;
+	const cJSON *kind = NULL;
+	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
+	if (!body || !api_ckpt_find(c, q, r, &k)) {
+		cJSON_Delete(body);
+		return API_DONE;
+	}
+	cJSON *in = canon(c, &fc, body, &kind);
+	if (!in)
+		api_send_faults(q, r, &faults);
+	else if (k.corrupt)
+		api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
+	else
+		begin(c, q, r, &k, in, kind);
+	cJSON_Delete(in);
+	cJSON_Delete(body);
+	storage_ckpt_done(&k);
+	return API_DONE;
+}
+
+enum api_result api_modes_measure(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct wasd_field fields[] = {*wasd_spec_at("/dataset"), {0}};
+	struct storage_ckpt k;
+	struct storage_profile p;
+	bool over;
+	fields[0].required = false;
+	cJSON *in = api_body_fields(q, r, fields, c->engine.capabilities(c->engine.self), true);
+	if (!in || !api_ckpt_find(c, q, r, &k)) {
+		cJSON_Delete(in);
+		return API_DONE;
+	}
+	api_add_str(in, "desire", "measure");
+	if (api_mode_begin(c, q, r, &k, in, NULL, STORAGE_MEASURING, &p)) {
+		api_send_json(r, r->status, measuring_json(c, &k, &over));
+		api_set_header(r, "Location", "/v1/checkpoints/%s/modes", k.id);
+		storage_profile_done(&p);
+	}
+	cJSON_Delete(in);
+	storage_ckpt_done(&k);
+	return API_DONE;
+}
+
+/* ---- one mode ---- */
+
+/* The item of that name; NULL: the answer is in r. */
+static cJSON *find(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k)
+{
+	char mode[128];
+	const char *name = "";
+	cJSON *items = api_mode_items(c, q, r, k), *one;
+	api_param(q, "m", mode);
+	cJSON_ArrayForEach(one, items)
+		if (wasd_json_str(one, "name", &name) && !strcmp(name, mode))
+			break;
+	if (items && !one)
+		api_send_problem(q, r, "not_found", NULL, "checkpoint %s has no mode %s", k->id, mode);
+	if (one)
+		cJSON_DetachItemViaPointer(items, one);
+	cJSON_Delete(items);
+	return one;
+}
+
+enum api_result api_modes_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_ckpt k;
+	int64_t wait;
+	const char *state = "";
+	if (!api_query_wait(q, r, &wait) || !api_ckpt_find(c, q, r, &k))
+		return API_DONE;
+	cJSON *one = find(c, q, r, &k);
+	bool again = wasd_json_str(one, "state", &state) && !settled(state) && api_again(q, r, k.id, wait);
+	if (again)
+		cJSON_Delete(one);
+	else if (one)
+		api_send_json(r, 200, one);
+	storage_ckpt_done(&k);
+	return again ? API_AGAIN : API_DONE;
+}
+
+enum api_result api_modes_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_ckpt k;
+	struct storage_profile p;
 	struct wasd_err err = {0};
+	const char *id;
 	if (!api_ckpt_find(c, q, r, &k))
 		return API_DONE;
-	if (storage_profile_list(c->db, k.id, NULL, &l, &err)) {
+	cJSON *one = find(c, q, r, &k);
+	if (one && !wasd_json_str(one, "profile", &id)) {
+		api_send_problem(q, r, "conflict", NULL, "a mode of the checkpoint's own list goes with the checkpoint");
+	} else if (one && storage_profile_get(c->db, k.id, id, &p, &err)) {
 		api_send_error(q, r, &err);
-	} else {
-		api_send_list(q, r, items_json(&k, &l), NULL);
-		storage_profile_list_done(&l);
+	} else if (one) {
+		api_mode_delete(c, q, r, &p);
+		storage_profile_done(&p);
 	}
+	cJSON_Delete(one);
 	storage_ckpt_done(&k);
 	return API_DONE;
 }

@@ -91,6 +91,16 @@ static cJSON *request_canon(struct field_ctx *c, const char *base, const struct 
 	return NULL;
 }
 
+bool api_profile_asked(const cJSON *body)
+{
+	const struct wasd_field *f = wasd_spec_at("/profiles/N/desire");
+	const char *desire = "";
+	bool is = !wasd_json_str(body, "desire", &desire) && wasd_json_get(body, "draw");
+	for (int i = 0; !is && wasd_field_choice(f, i); i++)
+		is = !strcmp(desire, wasd_field_choice(f, i));
+	return is;
+}
+
 /* The rows of a job's list, plus a choice of the data set. */
 cJSON *api_profile_canon(struct field_ctx *c, const cJSON *v)
 {

@@ -90,7 +90,7 @@ static bool find_dataset(struct api_ctx *c, const struct api_request *q, struct 
 	if (!ref && !k->job) {
 		api_send_problem(
 			q, r, "invalid_field", "/dataset",
-			"/dataset is missing: checkpoint %s was imported; name the data set whose validation images are to judge the profile",
+			"/dataset is missing: checkpoint %s was imported; name the data set whose validation images are to judge the mode",
 			k->id);
 		return false;
 	}
@@ -128,27 +128,27 @@ static bool possible(struct api_ctx *c, const struct api_request *q, struct api_
 	return ok;
 }
 
-static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k,
-                  const cJSON *in)
+bool api_mode_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                    const struct storage_ckpt *k, const cJSON *in, const char *kind, const char *mode,
+                    struct storage_profile *out)
 {
 	struct storage_dataset d;
-	struct storage_profile p;
 	struct wasd_err err = {0};
 	bool existing = false;
-	struct storage_profile_in row = {.checkpoint = k->id, .actor = q->actor};
+	struct storage_profile_in row = {.checkpoint = k->id, .kind = kind, .actor = q->actor};
 	if (!find_dataset(c, q, r, k, in, &d))
-		return;
-	if (!possible(c, q, r, k, in)) {
+		return false;
+	if (kind && !possible(c, q, r, k, in)) {
 		storage_dataset_done(&d);
-		return;
+		return false;
 	}
 	char *request = api_profile_request(in);
 	row.request = request;
 	row.dataset = d.name;
 	row.dataset_version = d.version;
-	wasd_json_str(in, "name", &row.name);
+	row.name = mode;
 	wasd_json_str(in, "desire", &row.desire);
-	enum wasd_status st = request ? storage_profile_begin(c->db, &row, &p, &existing, &err) :
+	enum wasd_status st = request ? storage_profile_begin(c->db, &row, out, &existing, &err) :
 	                                wasd_fail(&err, WASD_ENOMEM, "no memory");
 	if (st == WASD_EEXIST) {
 		api_send_problem(q, r, "name_taken", "/name", "/name: %s", err.msg);
@@ -156,13 +156,27 @@ static void begin(struct api_ctx *c, const struct api_request *q, struct api_res
 		api_send_error(q, r, &err);
 	} else {
 		if (!existing)
-			c->profiles.queued(c->profiles.self, p.id);
-		send_one(c, r, existing ? 200 : 202, &p);
-		api_set_header(r, "Location", "/v1/checkpoints/%s/profiles/%s", p.checkpoint, p.name);
-		storage_profile_done(&p);
+			c->profiles.queued(c->profiles.self, out->id);
+		r->status = existing ? 200 : 202;
 	}
 	wasd_free(request);
 	storage_dataset_done(&d);
+	return !st;
+}
+
+static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k,
+                  const cJSON *in)
+{
+	struct storage_profile p;
+	const char *name = "";
+	char mode[WASD_MODE_LEN];
+	wasd_json_str(in, "name", &name);
+	wasd_mode_join(WASD_FAMILY_DRAW, name, mode);
+	if (!api_mode_begin(c, q, r, k, in, "draw", mode, &p))
+		return;
+	send_one(c, r, r->status, &p);
+	api_set_header(r, "Location", "/v1/checkpoints/%s/profiles/%s", p.checkpoint, p.name);
+	storage_profile_done(&p);
 }
 
 enum api_result api_profiles_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
@@ -192,6 +206,13 @@ enum api_result api_profiles_create(struct api_ctx *c, const struct api_request 
 
 /* ---- the rest ---- */
 
+static bool is_profile(const struct storage_profile *p)
+{
+	char mode[WASD_MODE_LEN];
+	wasd_mode_join(WASD_FAMILY_DRAW, p->name, mode);
+	return !strcmp(p->mode, mode);
+}
+
 /* In addition to the profiles: what the checkpoint does without a profile, as measured by the newest search. */
 enum api_result api_profiles_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
@@ -210,6 +231,8 @@ enum api_result api_profiles_list(struct api_ctx *c, const struct api_request *q
 	cJSON *j = cJSON_CreateObject(), *items = cJSON_CreateArray();
 	for (size_t i = 0; i < l.n; i++) {
 		const struct storage_profile *p = &l.items[i];
+		if (!is_profile(p))
+			continue;
 		api_push(items, profile_json(c, p));
 		if (!p->info || p->finished_at <= newest)
 			continue;
@@ -242,21 +265,27 @@ enum api_result api_profiles_get(struct api_ctx *c, const struct api_request *q,
 	return again ? API_AGAIN : API_DONE;
 }
 
-enum api_result api_profiles_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+void api_mode_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                     const struct storage_profile *p)
 {
-	struct storage_profile p;
 	struct wasd_err err = {0};
-	if (!api_profile_find(c, q, r, &p))
-		return API_DONE;
-	enum wasd_status st = storage_profile_delete(c->db, p.checkpoint, p.id, q->actor, &err);
+	enum wasd_status st = storage_profile_delete(c->db, p->checkpoint, p->id, q->actor, &err);
 	if (st == WASD_ESTATE) {
 		api_send_problem(q, r, "referenced", NULL, "%s", err.msg);
 	} else if (st) {
 		api_send_error(q, r, &err);
 	} else {
-		c->profiles.gone(c->profiles.self, p.checkpoint, p.id);
+		c->profiles.gone(c->profiles.self, p->checkpoint, p->id);
 		r->status = 204;
 	}
+}
+
+enum api_result api_profiles_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_profile p;
+	if (!api_profile_find(c, q, r, &p))
+		return API_DONE;
+	api_mode_delete(c, q, r, &p);
 	storage_profile_done(&p);
 	return API_DONE;
 }

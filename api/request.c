@@ -32,8 +32,8 @@ bool api_path_match(const char *pat, const char *path, const char *name, const c
 		if (*pat == '{') {
 			const char *end = strchr(pat, '}');
 			size_t n = 0;
-			/* Ids and names contain no colon, so a colon begins a verb. A model or a version may name a profile
-			 * after a colon and has no verbs. */
+			/* Ids and names contain no colon, so a colon begins a verb. A model, a version or a mode may have
+			 * a colon in its name and has no verbs. */
 			bool colon = !strncmp(pat, "{m}", 3) || !strncmp(pat, "{v}", 3);
 			while (path[n] && path[n] != '/' && (colon || path[n] != ':'))
 				n++;

@@ -12,9 +12,11 @@ cJSON *api_live_mode_canon(struct field_ctx *c, const char *pointer, const struc
 	(void)f;
 	if (cJSON_IsString(v) && (wasd_mode_ok(v->valuestring) || wasd_mode_chooses(v->valuestring)))
 		return cJSON_CreateString(v->valuestring);
+	if (cJSON_IsObject(v))
+		return api_wish_canon(c, pointer, v);
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer,
-	          "%s must be \"aom\", \"dom\", \"slim\", \"dom:PROFILE\", \"auto\" or \"cascade\", not %s", pointer,
+	          "%s must be \"aom\", \"dom\", \"slim\", \"FAMILY:NAME\", \"auto\" or \"cascade\", not %s", pointer,
 	          shown);
 	return NULL;
 }

@@ -1,5 +1,5 @@
-/* profiles.c - named draws of a checkpoint: requested, searched by an engine process, stored with the data for
- * serving them.
+/* profiles.c - modes made of a checkpoint: requested, made by an engine process, stored with the data for serving
+ * them. A profile is one of the kind "draw".
  *
  * States: queued -> searching -> ready | failed; failed -> queued when it is requested again; a search interrupted
  * by a restart is queued again. The result (the overlay and its info) exists exactly when the state is ready, and
@@ -51,7 +51,7 @@ enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, 
 	if (wasd_mode_chooses(mode))
 		return WASD_OK; /* it answers with AOM where its cheap mode is not there */
 	if (!wasd_mode_ok(mode))
-		return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom, dom, slim or dom:PROFILE", mode);
+		return wasd_fail_at(err, WASD_EINVAL, "/mode", "mode %s is not aom, dom, slim or FAMILY:NAME", mode);
 	if (wasd_mode_smaller(mode))
 		return smaller_check(c, ckpt, mode, err);
 	if (!name)
@@ -63,7 +63,7 @@ enum wasd_status mode_check(struct conn *c, const char *ckpt, const char *mode, 
 	q_end(c, q);
 	return st || there ?
 	           st :
-	           wasd_fail_at(err, WASD_EBUSY, "/mode", "checkpoint %s has no profile %s that is ready", ckpt, name);
+	           wasd_fail_at(err, WASD_EBUSY, "/mode", "checkpoint %s has no mode %s that is ready", ckpt, mode);
 }
 
 /* ---- reading ---- */
@@ -105,8 +105,11 @@ enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint,
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q =
-		q_begin(c, SELECT(PROFILE_COLS, "modes WHERE checkpoint=?1 AND (?2 IS NULL OR state=?2) ORDER BY id DESC"), &st,
-	            err, "tt", checkpoint, state);
+		q_begin(c,
+	            SELECT(PROFILE_COLS,
+	                   "modes WHERE checkpoint=?1 AND (?2 IS NULL OR state=?2) AND mode<>'" STORAGE_MEASURING
+	                   "' ORDER BY id DESC"),
+	            &st, err, "tt", checkpoint, state);
 	st = row_all(c, q, st, &profile_type, (void **)&l.items, &l.n, err);
 	read_end(s, c);
 	if (!st)
@@ -264,8 +267,9 @@ static enum wasd_status begin_again(struct storage *s, struct begin_args *a, str
 		                           in->name, have->request);
 	return q_run(
 		tx_conn(s),
-		"UPDATE modes SET state='queued', desire=?2, request=?3, dataset=?4, dataset_version=?5, created_by=?6, message=NULL, finished_at=NULL, updated_at=?7 WHERE id=?1",
-		err, "ttttiti", have->id, in->desire, in->request, in->dataset, in->dataset_version, in->actor, wasd_now_ms());
+		"UPDATE modes SET state='queued', kind=?8, desire=?2, request=?3, dataset=?4, dataset_version=?5, created_by=?6, message=NULL, finished_at=NULL, updated_at=?7 WHERE id=?1",
+		err, "ttttitit", have->id, in->desire, in->request, in->dataset, in->dataset_version, in->actor, wasd_now_ms(),
+		in->kind ? in->kind : "draw");
 }
 
 static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *err)
@@ -285,9 +289,9 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 		st = q_run(
 			c,
 			"INSERT INTO modes(id,checkpoint,mode,kind,state,desire,request,dataset,dataset_version,created_by,created_at,updated_at)"
-			" VALUES(?1,?2,?3,'draw','queued',?4,?5,?6,?7,?8,?9,?9)",
-			err, "ttttttiti", id, in->checkpoint, mode, in->desire, in->request, in->dataset, in->dataset_version,
-			in->actor, wasd_now_ms());
+			" VALUES(?1,?2,?3,?4,'queued',?5,?6,?7,?8,?9,?10,?10)",
+			err, "tttttttiti", id, in->checkpoint, mode, in->kind ? in->kind : "draw", in->desire, in->request,
+			in->dataset, in->dataset_version, in->actor, wasd_now_ms());
 	} else {
 		return wasd_fail(err, st, "profile %s cannot be read", in->name);
 	}
@@ -312,7 +316,7 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 enum wasd_status storage_profile_begin(struct storage *s, const struct storage_profile_in *in,
                                        struct storage_profile *out, bool *existing, struct wasd_err *err)
 {
-	if (!wasd_mode_member_ok(in->name))
+	if (wasd_mode_member(in->name) ? !wasd_mode_ok(in->name) : !wasd_mode_member_ok(in->name))
 		return wasd_fail_at(err, WASD_EINVAL, "/name", "%s is not a name for a profile", in->name);
 	struct storage_profile row = {0};
 	struct begin_args a = {in, &row, false};
@@ -327,10 +331,18 @@ enum wasd_status storage_profile_begin(struct storage *s, const struct storage_p
 }
 
 struct state_args {
-	const char *id, *from, *state, *info, *message, *sha256;
+	const char *id, *from, *state, *info, *own, *message, *sha256;
 	const void *overlay;
 	size_t bytes;
 };
+
+static enum wasd_status keep_measured(struct conn *c, const char *ckpt, const char *own, struct wasd_err *err)
+{
+	return q_run(c,
+	             "UPDATE checkpoints SET info=json_set(info,'$.measured',json_set(json(?2),'$.at',?3))"
+	             " WHERE id=?1 AND json_valid(info)",
+	             err, "tti", ckpt, own, wasd_now_ms());
+}
 
 /* from: the required state; NULL: searching or queued. */
 static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *err)
@@ -354,6 +366,8 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 	else
 		st = q_run(c, "UPDATE modes SET state=?2, message=?3, updated_at=?4, finished_at=?5 WHERE id=?1", err, "tttiz",
 		           a->id, a->state, a->message, now, a->message ? now : INT64_C(0));
+	if (!st && a->own)
+		st = keep_measured(c, p.checkpoint, a->own, err);
 	storage_profile_done(&p);
 	if (st || (st = get(c, NULL, a->id, &p, err)))
 		return st;
@@ -370,8 +384,8 @@ enum wasd_status storage_profile_searching(struct storage *s, const char *id, st
 	return write_op(s, state_tx, &a, err);
 }
 
-enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const void *overlay,
-                                       size_t bytes, const char *sha256, struct wasd_err *err)
+enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const char *own,
+                                       const void *overlay, size_t bytes, const char *sha256, struct wasd_err *err)
 {
 	char hex[WASD_SHA256_HEX];
 	if (!bytes || bytes > STORAGE_OVERLAY_MAX)
@@ -385,10 +399,32 @@ enum wasd_status storage_profile_ready(struct storage *s, const char *id, const 
 	                       .from = "searching",
 	                       .state = "ready",
 	                       .info = info,
+	                       .own = own,
 	                       .sha256 = sha256,
 	                       .overlay = overlay,
 	                       .bytes = bytes};
 	return write_op(s, state_tx, &a, err);
+}
+
+static enum wasd_status measured_tx(struct storage *s, void *ctx, struct wasd_err *err)
+{
+	const struct state_args *a = ctx;
+	struct conn *c = tx_conn(s);
+	struct storage_profile p = {0};
+	enum wasd_status st = get(c, NULL, a->id, &p, err);
+	if (!st)
+		st = keep_measured(c, p.checkpoint, a->own, err);
+	if (!st)
+		st = put_event(s, &p, "measured", err);
+	if (!st)
+		st = q_run(c, "DELETE FROM modes WHERE id=?1", err, "t", a->id);
+	storage_profile_done(&p);
+	return st;
+}
+
+enum wasd_status storage_modes_measured(struct storage *s, const char *id, const char *own, struct wasd_err *err)
+{
+	return write_op(s, measured_tx, &(struct state_args){.id = id, .own = own}, err);
 }
 
 enum wasd_status storage_profile_fail(struct storage *s, const char *id, const char *message, struct wasd_err *err)

@@ -713,10 +713,13 @@ void storage_ckpt_close(struct storage_ckpt_reader *r);
 enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, int64_t *bytes,
                                     char sha256[WASD_SHA256_HEX], struct wasd_err *err);
 
-/* ---- profiles: named draws of a checkpoint ------------------------------------------------------------- */
+/* ---- modes made of a checkpoint: profiles, and those of other kinds -------------------------------------- */
 
-/* Each is a mode "dom:NAME" of its checkpoint (wasd/mode.h). */
-enum { STORAGE_PROFILES_MAX = 32 /* per checkpoint */, STORAGE_OVERLAY_MAX = 16 << 20 };
+/* Each is a mode FAMILY:NAME of its checkpoint (wasd/mode.h): a profile is "dom:NAME". "profile" below means any of
+ * them. While the modes of the checkpoint's own list are measured there is a row STORAGE_MEASURING as well: it ends
+ * with the figures in the checkpoint's info ("measured"), or fails, and is never ready. */
+enum { STORAGE_PROFILES_MAX = 32 /* per checkpoint */, STORAGE_OVERLAY_MAX = 64 << 20 };
+#define STORAGE_MEASURING "own:modes"
 
 struct storage_profile {
 	char *id; /* "prof_..." */
@@ -724,8 +727,8 @@ struct storage_profile {
 	char *mode, *kind; /* "dom:fast", "draw" */
 	char *name;        /* "fast" */
 	char *state;       /* queued | searching | ready | failed */
-	char *desire;      /* macs | latency | draw */
-	char *request;     /* JSON, canonical: the search request */
+	char *desire;      /* macs | latency | draw | the name of another kind's desire */
+	char *request;     /* JSON, canonical: what the engine is asked for */
 	char *dataset;
 	int64_t dataset_version; /* version of the dataset whose validation images are used */
 	char *info;              /* JSON, when ready: draw, macs, accuracy, speed ... */
@@ -743,7 +746,10 @@ struct storage_profile_list {
 void storage_profile_list_done(struct storage_profile_list *l);
 
 struct storage_profile_in {
-	const char *checkpoint, *name, *desire, *request, *dataset;
+	const char *checkpoint;
+	const char *name; /* with or without the family, which is "dom" by default */
+	const char *kind; /* NULL: "draw" */
+	const char *desire, *request, *dataset;
 	int64_t dataset_version;
 	const char *actor;
 };
@@ -755,7 +761,7 @@ enum wasd_status storage_profile_begin(struct storage *s, const struct storage_p
 /* name: with or without the family, or the id. checkpoint NULL: by id only. */
 enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, const char *name,
                                      struct storage_profile *out, struct wasd_err *err);
-/* Newest first; state NULL = all. */
+/* Newest first, without STORAGE_MEASURING; state NULL = all. */
 enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint, const char *state,
                                       struct storage_profile_list *out, struct wasd_err *err);
 /* The profile queued for longest; WASD_ENOTFOUND when none is. */
@@ -765,10 +771,12 @@ enum wasd_status storage_profile_next(struct storage *s, struct storage_profile 
 enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out,
                                         int64_t *waiting, struct wasd_err *err);
 /* queued -> searching -> ready, or -> failed from both; WASD_ESTATE otherwise. Checks the overlay: WASD_ECORRUPT
- * (hash), WASD_ETOOBIG. */
+ * (hash), WASD_ETOOBIG. own: JSON for the checkpoint's "measured", or NULL. */
 enum wasd_status storage_profile_searching(struct storage *s, const char *id, struct wasd_err *err);
-enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const void *overlay,
-                                       size_t bytes, const char *sha256, struct wasd_err *err);
+enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const char *own,
+                                       const void *overlay, size_t bytes, const char *sha256, struct wasd_err *err);
+/* The row STORAGE_MEASURING ends: `own` becomes the checkpoint's "measured". */
+enum wasd_status storage_modes_measured(struct storage *s, const char *id, const char *own, struct wasd_err *err);
 enum wasd_status storage_profile_fail(struct storage *s, const char *id, const char *message, struct wasd_err *err);
 /* WASD_ESTATE when a deployment of its checkpoint answers in this mode (its name in err->pointer). */
 enum wasd_status storage_profile_delete(struct storage *s, const char *checkpoint, const char *name, const char *actor,

@@ -47,7 +47,6 @@ export const sweepPath = (id, rest = '') => `/v1/sweeps/${encodeURIComponent(id)
 export const mergePath = (id) => `/v1/merges/${encodeURIComponent(id)}`;
 export const datasetPath = (name, rest = '') => `/v1/datasets/${encodeURIComponent(name)}${rest}`;
 export const checkpointPath = (id, rest = '') => `/v1/checkpoints/${encodeURIComponent(id)}${rest}`;
-export const profilePath = (checkpoint, rest = '') => checkpointPath(checkpoint, `/profiles${rest}`);
 export const deploymentPath = (name, rest = '') => `/v1/deployments/${encodeURIComponent(name)}${rest}`;
 
 // fetch cannot report how much of a body has been sent; XMLHttpRequest can.

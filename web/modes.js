@@ -1,4 +1,4 @@
-// modes.js - how the modes of a model are called. A profile is a named DOM: "dom:NAME". Auto and cascade choose one of the others for each request.
+// modes.js - how the modes of a model are called. One that was made is FAMILY:NAME; a profile is a named DOM: "dom:NAME". Auto and cascade choose one of the others for each request.
 
 const known = {
   aom: { label: 'AOM', long: 'accuracy-oriented: the plain weights' },
@@ -8,7 +8,7 @@ const known = {
   cascade: { label: 'Cascade', chooses: true },
 };
 
-export const named = (mode) => mode.startsWith('dom:');
+export const named = (mode) => mode.includes(':');
 export const chooses = (mode) => known[mode]?.chooses ?? false;
-export const label = (mode) => known[mode]?.label ?? (named(mode) ? `DOM ${mode.slice(4)}` : mode);
+export const label = (mode) => known[mode]?.label ?? (mode.startsWith('dom:') ? `DOM ${mode.slice(4)}` : mode);
 export const long = (mode) => known[mode]?.long ?? '';

@@ -1,5 +1,5 @@
 // run.js - the job named by the address: its settings and state, its warnings, what follows it, the accuracies of its best checkpoint, its
-// live curves, its profiles, its weights, its checkpoints and its log.
+// live curves, its modes, its weights, its checkpoints and its log.
 
 import { $, busy, bytes, cards, el, isNumber, keyed, percent, rate, setText, when } from './dom.js';
 import { call, get, jobPath } from './api.js';
@@ -7,7 +7,7 @@ import { aliveMetrics, createAlive } from './alive.js';
 import { createChart } from './charts.js';
 import { following } from './following.js';
 import { createKernels } from './kernels.js';
-import { createProfiles } from './profiles.js';
+import { createMade } from './made.js';
 import { createReport } from './report.js';
 import { createSpark } from './spark.js';
 import { cancel, deployable, progress, showState, stateBadge, stoppable, story, strategies, terminal, title } from './jobs.js';
@@ -127,7 +127,7 @@ export function createRun({ deploy, refresh, named }) {
     if (atEnd) pre.scrollTop = pre.scrollHeight;
   }
 
-  const profiles = createProfiles(), report = createReport();
+  const made = createMade(), report = createReport();
 
   const checkpoints = $('#run-checkpoints'), asCard = cards($('table', checkpoints));
   // What a checkpoint can be downloaded as; DOM and slim only where it has that mode.
@@ -204,7 +204,7 @@ export function createRun({ deploy, refresh, named }) {
       job = next;
       section.hidden = !id;
       body.hidden = $('#run-do').hidden = !job;
-      profiles.show(job?.best?.checkpoint ?? null);
+      made.show(job?.best?.checkpoint ?? null);
       report.show(job?.id ?? null, job?.best?.checkpoint ?? null);
       kernels(job?.id ?? null, job?.best?.checkpoint ?? null);
       if (changed) clear();
@@ -242,7 +242,7 @@ export function createRun({ deploy, refresh, named }) {
       if (what.includes('metric')) quietly(metrics)();
       if (what.includes('log')) quietly(showLog)();
       if (what.includes('checkpoint')) quietly(loadCheckpoints)();
-      if (what.includes('profile')) { quietly(profiles.load)(); report.load(); }
+      if (what.includes('profile')) { quietly(made.load)(); report.load(); }
     },
   };
 }

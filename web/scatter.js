@@ -63,6 +63,6 @@ export function createScatter(box, { title, x, y }) {
   }
 
   new ResizeObserver(() => box.clientWidth !== drawn && draw()).observe(box);
-  // points: [{x, y, label, kind: a class}]
-  return (next) => { points = next; draw(); };
+  // points: [{x, y, label, kind: a class}]; axis: another x from now on
+  return (next, axis) => { points = next; x = axis ?? x; draw(); };
 }

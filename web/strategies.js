@@ -5,7 +5,7 @@ import { $, el } from './dom.js';
 import { bound } from './spec.js';
 
 // The input of an option. One that may be left out is empty at first.
-function input(option) {
+export function optionInput(option) {
   if (option.type === 'boolean') return el('input', { type: 'checkbox', checked: option.default });
   if (Array.isArray(option.default)) return el('input', { type: 'text', value: option.default.join(', '), pattern: '[0-9.,\\s]+', required: true });
   if (option.choices) return el('select', {}, ...option.choices.map((c) => el('option', { selected: c === option.default }, c)));
@@ -15,7 +15,7 @@ function input(option) {
 }
 
 // undefined: left out.
-function value(option, field) {
+export function optionValue(option, field) {
   if (field.type === 'checkbox') return field.checked;
   if (field.value === '') return undefined;
   if (Array.isArray(option.default)) return field.value.split(',').map(Number);
@@ -24,7 +24,7 @@ function value(option, field) {
 
 function row(strategy) {
   const on = el('input', { type: 'checkbox', name: `strategy_${strategy.type}` });
-  const fields = strategy.options.map((o) => ({ o, field: input(o) }));
+  const fields = strategy.options.map((o) => ({ o, field: optionInput(o) }));
   const options = el('fieldset', { class: 'mixture', hidden: true, disabled: true }, el('legend', { class: 'sr' }, `Options of ${strategy.type}`),
     el('div', { class: 'numbers' }, ...fields.map(({ o, field }) => el('label', { title: o.summary }, `${o.name.replaceAll('_', ' ')} `, field))));
   on.addEventListener('change', () => { options.hidden = options.disabled = !on.checked; });
@@ -35,7 +35,7 @@ function row(strategy) {
     spec(at) {
       on.dataset.pointer = `/weights/${at}`;
       for (const { o, field } of fields) field.dataset.pointer = `/weights/${at}/${o.name}`;
-      const given = fields.map(({ o, field }) => [o.name, value(o, field)]).filter(([, v]) => v !== undefined);
+      const given = fields.map(({ o, field }) => [o.name, optionValue(o, field)]).filter(([, v]) => v !== undefined);
       return { type: strategy.type, ...Object.fromEntries(given) };
     },
   };

@@ -136,17 +136,17 @@ static const struct wasd_message rows[] = {
                  ARRAY("classes", 1, 0), INTEGER("max_batch", 1, 65536), OBJECT("modes")}},
 	{"unload", INFER, WASD_DAEMON, "unloaded", .members = {NAME("bundle")}},
 	{"unloaded", INFER, WASD_ENGINE, .members = {RE}},
-	/* The file: the checkpoint, then the profile's overlay. The bundle then has the mode "dom:NAME", replacing an
+	/* The file: the checkpoint, then the file of a mode that was made of it. The bundle then has the mode, replacing an
      * earlier one of that name. */
 	{"profile",
      INFER,
      WASD_DAEMON,
      "profiled",
      WASD_PAYLOAD_FILE,
-     {NAME("bundle"), NAME("name"), BYTES, SHA256, INTEGER("profile_bytes", 1, INTEGER_MAX),
+     {NAME("bundle"), NAME("mode"), BYTES, SHA256, INTEGER("profile_bytes", 1, INTEGER_MAX),
       OPTIONAL(INTEGER, "threads", .max = WASD_THREADS_MAX)}},
-	{"profiled", INFER, WASD_ENGINE, .members = {RE, NAME("bundle"), NAME("name"), COUNT("macs"), COUNT("bytes")}},
-	{"unprofile", INFER, WASD_DAEMON, "unprofiled", .members = {NAME("bundle"), NAME("name")}},
+	{"profiled", INFER, WASD_ENGINE, .members = {RE, NAME("bundle"), NAME("mode"), COUNT("macs"), COUNT("bytes")}},
+	{"unprofile", INFER, WASD_DAEMON, "unprofiled", .members = {NAME("bundle"), NAME("mode")}},
 	{"unprofiled", INFER, WASD_ENGINE, .members = {RE}},
 	/* Encoded images, stored back to back; sizes: the bytes of each. If one cannot be decoded, the answer is the
      * error bad_image at "/images/I", without results for the others. crops: for each image, how many crops of it were
@@ -212,12 +212,20 @@ static const struct wasd_message rows[] = {
 	{"inspect", CONVERT, WASD_DAEMON, "inspected", WASD_PAYLOAD_FILE, {BYTES, SHA256, OPTIONAL(OBJECT, "kernels")}},
 	{"inspected", CONVERT, WASD_ENGINE, .members = {RE, OBJECT("found")}},
 
-	/* ---- wasd-engine profile: one search (wasd/profile.h) ---- */
-	{"search", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,
-     .members = {OPTIONAL(STRING, "name"), BYTES, SHA256, STRING("dataset"), THREADS,
-                 OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), OBJECT("request")}},
+	/* ---- wasd-engine profile: the making of one mode (wasd/making.h). The file: the checkpoint (bytes and sha256
+     * cover it), then the file of the base mode if that was made too. own: measure the checkpoint's own modes as well.
+     * ---- */
+	{"make", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,
+     .members = {OPTIONAL(STRING, "name"), BYTES, SHA256, OPTIONAL(INTEGER, "profile_bytes", .max = INTEGER_MAX),
+                 STRING("dataset"), THREADS, OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), OPTIONAL(BOOLEAN, "own"),
+                 OBJECT("request")}},
 	{"progress", PROFILE, WASD_ENGINE, .members = {COUNT("done"), COUNT("of")}},
-	{"profile", PROFILE, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE, .members = {BYTES, SHA256, OBJECT("info")}},
+	{"made", PROFILE, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE, .members = {BYTES, SHA256, OBJECT("info")}},
+	/* The figures of the checkpoint's own modes (wasd_modes_measure). */
+	{"measure", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,
+     .members = {OPTIONAL(STRING, "name"), BYTES, SHA256, STRING("dataset"), THREADS,
+                 OPTIONAL(INTEGER, "nice", .min = -20, .max = 19)}},
+	{"measured", PROFILE, WASD_ENGINE, .members = {OBJECT("own")}},
 	/* The threshold of a cascade (wasd_cascade_tune). The file: the checkpoint, then the overlay of the cheap mode if
      * it is a profile. */
 	{"tune", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,

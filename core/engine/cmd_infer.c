@@ -273,10 +273,10 @@ static enum wasd_status add_profile(struct server *s, const struct wasd_frame *m
 
 static void mode_of_profile(const struct wasd_frame *m, char out[WASD_MODE_LEN])
 {
-	const char *name = engine_need_string(m->json, "name");
-	if (!wasd_mode_member_ok(name))
-		engine_protocol_error("%s: \"%.80s\" is no name of a profile", m->type, name);
-	wasd_mode_join(WASD_FAMILY_DRAW, name, out);
+	const char *mode = engine_need_string(m->json, "mode");
+	if (!wasd_mode_ok(mode) || !wasd_mode_member(mode))
+		engine_protocol_error("%s: \"%.80s\" is no name of a mode that was made", m->type, mode);
+	snprintf(out, WASD_MODE_LEN, "%s", mode);
 }
 
 static void on_profile(struct server *s, struct wasd_frame *m)
@@ -291,8 +291,8 @@ static void on_profile(struct server *s, struct wasd_frame *m)
 	}
 	const struct wasd_bundle *made = find_mode(b, name)->bundle;
 	engine_send(s->link,
-	            wasd_message("profiled", "re:i bundle:s name:s macs:i bytes:i", (int64_t)m->seq, b->id,
-	                         wasd_mode_member(name), (int64_t)wasd_bundle_macs(made), (int64_t)wasd_bundle_bytes(made)),
+	            wasd_message("profiled", "re:i bundle:s mode:s macs:i bytes:i", (int64_t)m->seq, b->id, name,
+	                         (int64_t)wasd_bundle_macs(made), (int64_t)wasd_bundle_bytes(made)),
 	            NULL);
 }
 

@@ -41,18 +41,18 @@ static void send_failed(struct engine_link *link, const struct wasd_err *e)
 	            NULL);
 }
 
-static enum wasd_status send_profile(struct engine_link *link, const void *overlay, size_t len, cJSON *info,
-                                     struct wasd_err *err)
+static enum wasd_status send_made(struct engine_link *link, const void *file, size_t len, cJSON *info,
+                                  struct wasd_err *err)
 {
 	char sha[WASD_SHA256_HEX];
 	int fd;
-	enum wasd_status s = wasd_memfd_sealed("wasd-profile", overlay, len, &fd, err);
+	enum wasd_status s = wasd_memfd_sealed("wasd-mode", file, len, &fd, err);
 	if (s) {
 		cJSON_Delete(info);
 		return s;
 	}
-	wasd_sha256_of(overlay, len, sha);
-	s = engine_send_full(link, wasd_message("profile", "bytes:i sha256:s info:j", (int64_t)len, sha, info), NULL, 0, fd,
+	wasd_sha256_of(file, len, sha);
+	s = engine_send_full(link, wasd_message("made", "bytes:i sha256:s info:j", (int64_t)len, sha, info), NULL, 0, fd,
 	                     NULL, err);
 	close(fd);
 	return s;
@@ -88,26 +88,52 @@ static enum wasd_status read_given(const struct wasd_frame *m, struct given *g, 
 	return s || !g->data ? s : wasd_train_select_as(g->data, g->file.data, g->len, err);
 }
 
-static enum wasd_status search(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
+static struct wasd_making making(const struct wasd_frame *m, const struct given *g, struct hunt *h)
+{
+	struct wasd_making o = {.file = g->file.data,
+	                        .len = g->len,
+	                        .data = g->data,
+	                        .request = wasd_json_get(m->json, "request"),
+	                        .own = cJSON_IsTrue(wasd_json_get(m->json, "own")),
+	                        .go_on = go_on,
+	                        .ctx = h};
+	if (g->file.len > g->len) {
+		o.base_file = (const char *)g->file.data + g->len;
+		o.base_len = g->file.len - g->len;
+	}
+	return o;
+}
+
+static enum wasd_status make(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
 {
 	struct hunt h = {.link = link};
 	struct given g = {0};
-	void *overlay = NULL;
+	void *file = NULL;
 	cJSON *info = NULL;
 	size_t len = 0;
 	enum wasd_status s = read_given(m, &g, err);
+	struct wasd_making o = making(m, &g, &h);
 	if (!s)
-		s = wasd_mode_make(&(struct wasd_making){.file = g.file.data,
-		                                         .len = g.len,
-		                                         .data = g.data,
-		                                         .request = wasd_json_get(m->json, "request"),
-		                                         .go_on = go_on,
-		                                         .ctx = &h},
-		                   &overlay, &len, &info, err);
+		s = wasd_mode_make(&o, &file, &len, &info, err);
 	if (!s)
-		s = send_profile(link, overlay, len, info, err);
+		s = send_made(link, file, len, info, err);
 	given_done(&g);
-	wasd_free(overlay);
+	wasd_free(file);
+	return s;
+}
+
+static enum wasd_status measure(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
+{
+	struct hunt h = {.link = link};
+	struct given g = {0};
+	cJSON *own = NULL;
+	enum wasd_status s = read_given(m, &g, err);
+	struct wasd_making o = making(m, &g, &h);
+	if (!s)
+		s = wasd_modes_measure(&o, &own, err);
+	if (!s)
+		s = engine_send(link, wasd_message("measured", "own:j", own), err);
+	given_done(&g);
 	return s;
 }
 
@@ -257,8 +283,10 @@ int cmd_profile(int argc, char **argv)
 	engine_confine();
 	engine_link_next(link, &m, NULL);
 	enum wasd_status s = WASD_OK;
-	if (!strcmp(m.type, "search"))
-		s = search(link, &m, &err);
+	if (!strcmp(m.type, "make"))
+		s = make(link, &m, &err);
+	else if (!strcmp(m.type, "measure"))
+		s = measure(link, &m, &err);
 	else if (!strcmp(m.type, "tune"))
 		s = tune(link, &m, &err);
 	else if (!strcmp(m.type, "report"))
@@ -266,7 +294,7 @@ int cmd_profile(int argc, char **argv)
 	else if (!strcmp(m.type, "merge"))
 		s = merge(link, &m, &err);
 	else
-		engine_protocol_error("first message is '%.40s', want 'search', 'tune', 'report' or 'merge'", m.type);
+		engine_protocol_error("first message is '%.40s', want 'make', 'measure', 'tune', 'report' or 'merge'", m.type);
 	if (s)
 		send_failed(link, &err);
 	wasd_frame_done(&m);

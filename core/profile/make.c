@@ -270,11 +270,72 @@ static bool tell(cJSON *j, const struct figures *f, const struct figures *plain)
 	       cJSON_AddNumberToObject(j, "latency_us", f->us_1) && cJSON_AddNumberToObject(j, "bytes", (double)f->bytes);
 }
 
+static enum wasd_status measure_listed(struct making *k, const char *name, struct figures *f, struct wasd_err *err)
+{
+	struct wasd_bundle *b = NULL;
+	enum wasd_status s = compile(k, name, NULL, 0, &b, err);
+	if (!s)
+		s = measure(k, b, f, err);
+	wasd_bundle_unref(b);
+	return s;
+}
+
+/* The figures of the modes of the checkpoint's list. aom: its figures; NULL: not known yet. */
+static enum wasd_status measure_own(struct making *k, const struct figures *aom, cJSON **out, struct wasd_err *err)
+{
+	cJSON *own = cJSON_CreateObject();
+	const cJSON *entry;
+	enum wasd_status s = own ? WASD_OK : no_memory(err);
+	struct figures plain = aom ? *aom : (struct figures){.macs = wasd_graph_macs(k->m.graph, NULL)};
+	if (!aom) {
+		k->m.done = -1;
+		k->m.evaluations = cJSON_GetArraySize(k->m.ckpt.modes);
+	}
+	cJSON_ArrayForEach(entry, k->m.ckpt.modes) {
+		struct mode mode;
+		k->m.done += !aom;
+		struct figures f = plain;
+		if (s || (s = mode_read(entry, &mode, err)))
+			break;
+		bool is_aom = !strcmp(mode.name, WASD_MODE_AOM);
+		if (!mode.measured)
+			continue;
+		if (!is_aom || !aom)
+			s = measure_listed(k, mode.name, &f, err);
+		cJSON *j = s ? NULL : cJSON_AddObjectToObject(own, mode.name);
+		if (!s &&
+		    (!j || !isfinite(f.loss) || !cJSON_AddStringToObject(j, "kind", mode.kind->name) || !tell(j, &f, &plain)))
+			s = j && !isfinite(f.loss) ? wasd_fail(err, WASD_ENUMERIC, "the loss of %s is NaN or infinite", mode.name) :
+			                             no_memory(err);
+	}
+	if (s)
+		cJSON_Delete(own);
+	else
+		*out = own;
+	return s;
+}
+
+enum wasd_status wasd_modes_measure(const struct wasd_making *o, cJSON **own, struct wasd_err *err)
+{
+	struct making k = {.o = o};
+	enum wasd_status s = maker_open(&k.m, o, 0, err);
+	if (!s)
+		s = measure_own(&k, NULL, own, err);
+	maker_done(&k.m);
+	return s;
+}
+
 static enum wasd_status make_info(struct making *k, const struct figures *f, const struct figures *aom, cJSON **out,
                                   struct wasd_err *err)
 {
-	cJSON *j = k->made.info ? k->made.info : cJSON_CreateObject(), *plain;
+	cJSON *j = k->made.info ? k->made.info : cJSON_CreateObject(), *plain, *own = NULL;
 	k->made.info = NULL;
+	enum wasd_status s = k->o->own ? measure_own(k, aom, &own, err) : WASD_OK;
+	if (s || (own && !cJSON_AddItemToObject(j, "own", own))) {
+		cJSON_Delete(own);
+		cJSON_Delete(j);
+		return s ? s : no_memory(err);
+	}
 	if (j && cJSON_AddStringToObject(j, "kind", k->kind->name) && tell(j, f, aom) &&
 	    (plain = cJSON_AddObjectToObject(j, "aom")) && tell(plain, aom, aom)) {
 		*out = j;

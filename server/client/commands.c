@@ -62,6 +62,7 @@ const struct client_command *const client_commands[] = {
 	&client_command_mode,
 	&client_command_classify,
 	&client_command_undeploy,
+	&client_command_modes,
 	&client_command_profiles,
 	&client_command_merge,
 	&client_command_export,

@@ -1,4 +1,4 @@
-/* search.c - see search.h.
+/* search.c - see search.h. A search makes one mode of any kind, or measures the modes of a checkpoint's own list.
  *
  *   row queued -> row searching, checkpoint and data set loaded -> a task (process/task.h) -> ended -> row ready or
  *   failed
@@ -26,6 +26,7 @@ enum { SEARCH_NICE = 10, LOOK_AGAIN_MS = 1000 };
 struct search {
 	struct profiles *g;
 	char id[48], checkpoint[48], name[72];
+	bool measures; /* the checkpoint's own modes, and makes none */
 	char *dataset;
 	int64_t dataset_version;
 	cJSON *request;
@@ -33,8 +34,9 @@ struct search {
 	struct pool_job load_job;
 	struct sup_post load_post;
 	int fd;
-	int64_t bytes;
+	int64_t bytes, base_bytes; /* of the checkpoint; of the base mode's file behind it */
 	char sha[WASD_SHA256_HEX];
+	bool own; /* the checkpoint's own modes have not been measured yet */
 	char *path;
 	struct wasd_err load_err;
 	/* [S] */
@@ -113,10 +115,16 @@ static bool make_ready(struct search *w)
 	struct wasd_err err = {0};
 	const char *sha = "";
 	wasd_json_str(w->task.end.said, "sha256", &sha);
-	char *info = wasd_json_print(wasd_json_get(w->task.end.said, "info"));
-	enum wasd_status s = info ? storage_profile_ready(g->cfg.db, w->id, info, w->overlay, w->overlay_bytes, sha, &err) :
-	                            WASD_ENOMEM;
+	cJSON *found = cJSON_GetObjectItemCaseSensitive(w->task.end.said, "info"),
+		  *own = cJSON_DetachItemFromObjectCaseSensitive(found, "own");
+	char *info = wasd_json_print(found), *measured = own ? wasd_json_print(own) : NULL;
+	enum wasd_status s = info && (!own || measured) ? storage_profile_ready(g->cfg.db, w->id, info, measured,
+	                                                                        w->overlay, w->overlay_bytes, sha, &err) :
+	                                                  WASD_ENOMEM;
 	wasd_free(info);
+	wasd_free(measured);
+	if (own) /* for a repetition */
+		cJSON_AddItemToObject(found, "own", own);
 	if (s == WASD_ENOMEM || s == WASD_EBUSY || s == WASD_EFULL)
 		return false;
 	if (s != WASD_OK)
@@ -125,6 +133,21 @@ static bool make_ready(struct search *w)
 	          w->name, w->overlay_bytes);
 	if (g->cfg.changed)
 		g->cfg.changed(g->cfg.ctx, w->checkpoint);
+	return true;
+}
+
+static bool keep_measured(struct search *w)
+{
+	struct profiles *g = w->g;
+	struct wasd_err err = {0};
+	char *own = wasd_json_print(wasd_json_get(w->task.end.said, "own"));
+	enum wasd_status s = own ? storage_modes_measured(g->cfg.db, w->id, own, &err) : WASD_ENOMEM;
+	wasd_free(own);
+	if (s == WASD_ENOMEM || s == WASD_EBUSY || s == WASD_EFULL)
+		return false;
+	if (s != WASD_OK)
+		return make_failed(g, w->id, err.msg);
+	log_about(w->id, LOG_INFO, "modes measured", "checkpoint=%s", w->checkpoint);
 	return true;
 }
 
@@ -152,7 +175,7 @@ static bool finish(struct search *w)
 	if (w->g->stopping || w->dropped)
 		return true;
 	if (!w->load_err.status && !*w->too_large && w->task.end.outcome == TASK_ENDED_DONE)
-		return make_ready(w);
+		return w->measures ? keep_measured(w) : make_ready(w);
 	describe_failure(w, message);
 	return make_failed(w->g, w->id, message);
 }
@@ -237,27 +260,27 @@ static enum wasd_status on_progress(void *self, struct wasd_frame *m, struct was
 	return WASD_OK;
 }
 
-/* Checks the members that other code relies on: a draw and finite numbers. */
+/* Checks the members that other code relies on: finite numbers. */
 static bool info_ok(const cJSON *info)
 {
 	static const char *const numbers[] = {"macs",           "macs_share",      "val_loss",  "val_acc",
 	                                      "images_per_s_1", "images_per_s_64", "latency_us"};
 	double x;
-	bool ok = cJSON_IsArray(wasd_json_get(info, "draw")) && cJSON_IsObject(wasd_json_get(info, "aom"));
+	bool ok = cJSON_IsObject(wasd_json_get(info, "aom"));
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && ok; i++)
 		ok = wasd_json_num(info, numbers[i], &x);
 	return ok;
 }
 
-static enum wasd_status on_profile(void *self, struct wasd_frame *m, struct wasd_err *err)
+static enum wasd_status on_made(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct search *w = self;
 	int64_t bytes = 0;
 	wasd_json_i64(m->json, "bytes", &bytes);
 	if (!info_ok(wasd_json_get(m->json, "info")))
-		return wasd_fail(err, WASD_ECORRUPT, "profile has no valid info");
+		return wasd_fail(err, WASD_ECORRUPT, "the mode has no valid info");
 	if (bytes > STORAGE_OVERLAY_MAX) {
-		snprintf(w->too_large, sizeof w->too_large, "the search found an overlay of %lld bytes, the limit is %d",
+		snprintf(w->too_large, sizeof w->too_large, "the mode's file would have %lld bytes, the limit is %d",
 		         (long long)bytes, STORAGE_OVERLAY_MAX);
 		return WASD_OK;
 	}
@@ -274,7 +297,8 @@ static void search_ended(void *self, const struct task_end *end)
 static const struct task_message search_messages[] = {
 	{.type = "log"},
 	{.type = "progress", .take = on_progress, .from = TASK_TOLD},
-	{.type = "profile", .take = on_profile, .from = TASK_TOLD, .to = TASK_DONE},
+	{.type = "made", .take = on_made, .from = TASK_TOLD, .to = TASK_DONE},
+	{.type = "measured", .from = TASK_TOLD, .to = TASK_DONE},
 	{.type = "failed", .from = TASK_TOLD, .to = TASK_FAILED},
 	{0},
 };
@@ -287,6 +311,22 @@ static const struct task_kind search_kind = {
 };
 
 /* ---- from the row to the process --------------------------------------------------------------------------- */
+
+/* Tells the process what to do. */
+static void tell(struct search *w)
+{
+	int64_t threads = w->g->cfg.threads, nice = SEARCH_NICE;
+	cJSON *m = w->measures ?
+	               wasd_message("measure", "name:s bytes:i sha256:s dataset:s threads:i nice:i", w->name, w->bytes,
+	                            w->sha, w->path, threads, nice) :
+	               wasd_message("make",
+	                            "name:s bytes:i sha256:s profile_bytes:i dataset:s threads:i nice:i own:b request:j",
+	                            w->name, w->bytes, w->sha, w->base_bytes, w->path, threads, nice, w->own, w->request);
+	if (!w->measures)
+		w->request = NULL;
+	task_start(&w->task, m, w->fd);
+	w->fd = -1;
+}
 
 static void loaded(void *ctx)
 {
@@ -302,11 +342,33 @@ static void loaded(void *ctx)
 		end_search(w);
 		return;
 	}
-	cJSON *m = wasd_message("search", "name:s bytes:i sha256:s dataset:s threads:i nice:i request:j", w->name, w->bytes,
-	                        w->sha, w->path, (int64_t)g->cfg.threads, (int64_t)SEARCH_NICE, w->request);
-	task_start(&w->task, m, w->fd);
-	w->request = NULL;
-	w->fd = -1;
+	tell(w);
+}
+
+/* The checkpoint, and behind it the file of the base mode if that was made. */
+static enum wasd_status load_files(struct search *w, struct wasd_err *err)
+{
+	struct storage *db = w->g->cfg.db;
+	struct storage_profile p = {0};
+	const char *base = "";
+	if (!wasd_json_str(w->request, "base", &base) || !wasd_mode_member(base))
+		return storage_ckpt_memfd(db, w->checkpoint, &w->fd, &w->bytes, w->sha, err);
+	enum wasd_status s = storage_profile_get(db, w->checkpoint, base, &p, err);
+	if (s == WASD_OK)
+		s = storage_profile_memfd(db, p.id, &w->fd, &w->bytes, w->sha, &w->base_bytes, err);
+	storage_profile_done(&p);
+	return s;
+}
+
+static void look_measured(struct search *w)
+{
+	struct storage_ckpt k = {0};
+	cJSON *info = NULL;
+	if (storage_ckpt_get(w->g->cfg.db, w->checkpoint, &k, NULL) == WASD_OK && k.info &&
+	    wasd_json_parse(k.info, strlen(k.info), WASD_JSON_BULK, &info, NULL) == WASD_OK)
+		w->own = !wasd_json_get(info, "measured");
+	cJSON_Delete(info);
+	storage_ckpt_done(&k);
 }
 
 /* On the loader thread, because reading and checking a checkpoint takes a while. */
@@ -321,7 +383,8 @@ static void load(struct pool_job *job)
 		s = wasd_fail(&w->load_err, WASD_ESTATE, "dataset %s version %lld is still being scanned", w->dataset,
 		              (long long)w->dataset_version);
 	if (s == WASD_OK)
-		storage_ckpt_memfd(g->cfg.db, w->checkpoint, &w->fd, &w->bytes, w->sha, &w->load_err);
+		load_files(w, &w->load_err);
+	look_measured(w);
 	supervisor_post(g->cfg.sup, &w->load_post);
 }
 
@@ -337,6 +400,7 @@ static enum wasd_status search_create(struct profiles *g, const struct storage_p
 	snprintf(w->id, sizeof w->id, "%s", row->id);
 	snprintf(w->checkpoint, sizeof w->checkpoint, "%s", row->checkpoint);
 	snprintf(w->name, sizeof w->name, "%s", row->name);
+	w->measures = !strcmp(row->mode, STORAGE_MEASURING);
 	w->dataset_version = row->dataset_version;
 	w->dataset = wasd_strdup(row->dataset);
 	enum wasd_status s = w->dataset ?

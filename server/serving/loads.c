@@ -206,17 +206,17 @@ static enum wasd_status load_profile(struct serving *s, const char *id, int64_t 
 	int fd;
 	int64_t bytes, overlay, macs, size;
 	char sha[WASD_SHA256_HEX], mode[WASD_MODE_LEN];
-	const char *bundle, *name;
+	const char *bundle, *of;
 	enum wasd_status st = storage_profile_memfd(s->cfg.db, p->id, &fd, &bytes, sha, &overlay, err);
 	if (st != WASD_OK)
 		return st;
 	struct api_call call = {.who = s->loading,
 	                        .json = wasd_message("profile",
-	                                             "bundle:s name:s bytes:i sha256:s profile_bytes:i threads:i", id,
-	                                             p->name, bytes, sha, overlay, threads)};
+	                                             "bundle:s mode:s bytes:i sha256:s profile_bytes:i threads:i", id,
+	                                             p->mode, bytes, sha, overlay, threads)};
 	st = helper_ask_running(&s->helper, &call, fd, wasd_mono_us() + LOAD_TIMEOUT_S * 1000000ll, err);
 	if (st == WASD_OK && (!wasd_json_str(call.reply, "bundle", &bundle) || strcmp(bundle, id) ||
-	                      !wasd_json_str(call.reply, "name", &name) || strcmp(name, p->name) ||
+	                      !wasd_json_str(call.reply, "mode", &of) || strcmp(of, p->mode) ||
 	                      !wasd_json_i64(call.reply, "macs", &macs) || !wasd_json_i64(call.reply, "bytes", &size)))
 		st = wasd_fail(err, WASD_ECORRUPT, "the engine's answer to a profile is for another profile");
 	api_call_done(&call);
@@ -236,8 +236,7 @@ static void drop_profile(struct serving *s, const char *id, const char *mode)
 	if (b && b->loaded)
 		change_mode(b, mode, NULL);
 	pthread_mutex_unlock(&s->lock);
-	struct api_call call = {.who = s->loading,
-	                        .json = wasd_message("unprofile", "bundle:s name:s", id, wasd_mode_member(mode))};
+	struct api_call call = {.who = s->loading, .json = wasd_message("unprofile", "bundle:s mode:s", id, mode)};
 	helper_ask_running(&s->helper, &call, -1, wasd_mono_us() + 10000000, NULL);
 	api_call_done(&call);
 }

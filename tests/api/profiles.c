@@ -38,7 +38,7 @@ static void find(const char *name, double acc)
 		acc);
 	wasd_sha256_of("overlay", 7, sha);
 	CHECK_INT(storage_profile_get(t.db, ckpt, name, &p, NULL), WASD_OK);
-	CHECK_INT(storage_profile_ready(t.db, p.id, info, "overlay", 7, sha, NULL), WASD_OK);
+	CHECK_INT(storage_profile_ready(t.db, p.id, info, NULL, "overlay", 7, sha, NULL), WASD_OK);
 	storage_profile_done(&p);
 }
 

@@ -18,6 +18,7 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 		{"/v1/sweeps/", "id", sweep},
 		{"/v1/checkpoints/", "id", ckpt},
 		{"/v1/checkpoints/", "p", "light"},
+		{"/v1/checkpoints/", "m", "dom:light"},
 		{"/v1/checkpoints/", "layer", "conv1"},
 		{"/v1/merges/", "id", "merge_1"},
 		{"/v1/blobs/", "sha256", test_blob},

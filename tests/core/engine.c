@@ -325,11 +325,11 @@ static void refuses_a_broken_protocol(void)
 		{"train", "{\"type\":\"ack\"}"},
 		{"infer", "{\"type\":\"start\"}"},
 		{"infer", "{\"type\":\"load\"}"},
-		{"infer", "{\"type\":\"profile\",\"bundle\":\"x\",\"name\":\"\",\"bytes\":1,\"profile_bytes\":1}"},
+		{"infer", "{\"type\":\"profile\",\"bundle\":\"x\",\"mode\":\"\",\"bytes\":1,\"profile_bytes\":1}"},
 		{"infer",
-	     "{\"type\":\"profile\",\"bundle\":\"x\",\"name\":\"y\",\"bytes\":1,\"profile_bytes\":9223372036854775807}"},
+	     "{\"type\":\"profile\",\"bundle\":\"x\",\"mode\":\"dom:y\",\"bytes\":1,\"profile_bytes\":9223372036854775807}"},
 		{"profile", "{\"type\":\"load\"}"},
-		{"profile", "{\"type\":\"search\",\"dataset\":\"/x\",\"sha256\":\"\",\"bytes\":9}"},
+		{"profile", "{\"type\":\"make\",\"dataset\":\"/x\",\"sha256\":\"\",\"bytes\":9}"},
 		{"convert",
 	     "{\"type\":\"export\",\"format\":\"onnx\",\"mode\":\"dom:x\",\"bytes\":9,\"sha256\":\"\",\"out\":\"/x\"}"},
 		{"infer", "{\"type\":\"classify\",\"bundle\":\"x\",\"mode\":\"som\",\"sizes\":[]}"},
@@ -730,7 +730,7 @@ static void searches_and_serves_a_profile(void)
 	struct wasd_frame m = hear(&p, "hello"), found;
 	wasd_frame_done(&m);
 	snprintf(request, sizeof request,
-	         "{\"type\":\"search\",\"bytes\":%%zu,\"sha256\":\"%%s\",\"dataset\":\"%s\",\"threads\":2,\"nice\":1,"
+	         "{\"type\":\"make\",\"bytes\":%%zu,\"sha256\":\"%%s\",\"dataset\":\"%s\",\"threads\":2,\"nice\":1,"
 	         "\"request\":{\"desire\":\"macs\",\"budget\":0.8,\"evaluations\":20}}",
 	         data_path);
 	say_with_files(&p, request, &r, NULL);
@@ -738,7 +738,7 @@ static void searches_and_serves_a_profile(void)
 		CHECK(num(&found, "done") <= 20 && num(&found, "of") == 20);
 		wasd_frame_done(&found);
 	}
-	CHECK_MSG(found.type && !strcmp(found.type, "profile") && found.fd >= 0, "%s",
+	CHECK_MSG(found.type && !strcmp(found.type, "made") && found.fd >= 0, "%s",
 	          found.type ? str(&found, "message") : "");
 	CHECK_INT(finish(&p), 0);
 	const cJSON *info = wasd_json_get(found.json, "info");
@@ -749,7 +749,7 @@ static void searches_and_serves_a_profile(void)
 	m = hear(&p, "hello");
 	wasd_frame_done(&m);
 #define PROFILE \
-	"{\"type\":\"profile\",\"bundle\":\"ck_1\",\"name\":\"fast\",\"bytes\":%zu,\"sha256\":\"%s\",\"profile_bytes\":%zu}"
+	"{\"type\":\"profile\",\"bundle\":\"ck_1\",\"mode\":\"dom:fast\",\"bytes\":%zu,\"sha256\":\"%s\",\"profile_bytes\":%zu}"
 	expect_error(&p, say_with_files(&p, PROFILE, &r, &found), "enotfound", "");
 	load(&p, &r, "ck_1");
 	static float x[IMAGE];
@@ -759,14 +759,14 @@ static void searches_and_serves_a_profile(void)
 		uint32_t seq = say_with_files(&p, PROFILE, &r, &found);
 		m = hear(&p, "profiled");
 		CHECK(num(&m, "re") == seq && num(&m, "macs") == macs && num(&m, "bytes") > 0);
-		CHECK_STR(str(&m, "name"), "fast");
+		CHECK_STR(str(&m, "mode"), "dom:fast");
 		wasd_frame_done(&m);
 	}
 	say(&p, infer, x, sizeof x, -1);
 	m = hear(&p, "inferred");
 	CHECK(num(&m, "macs") == macs && m.bin_len == 40);
 	wasd_frame_done(&m);
-	say(&p, "{\"type\":\"unprofile\",\"bundle\":\"ck_1\",\"name\":\"fast\"}", NULL, 0, -1);
+	say(&p, "{\"type\":\"unprofile\",\"bundle\":\"ck_1\",\"mode\":\"dom:fast\"}", NULL, 0, -1);
 	m = hear(&p, "unprofiled");
 	wasd_frame_done(&m);
 	expect_error(&p, say(&p, infer, x, sizeof x, -1), "bundle_not_ready", "");

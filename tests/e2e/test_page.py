@@ -8,7 +8,7 @@ from eyes import Eyes
 from webdriver import Browser
 
 STATE = "return document.querySelector('#jobs-table tbody .c-state .badge')?.dataset.state"
-PROFILE = "document.querySelector('.profiles tbody [aria-label=\"Delete the profile macs-85\"]')?.closest('tr')"
+MADE = "document.querySelector('.made tbody [aria-label=\"Delete the mode dom:macs-85\"]')?.closest('tr')"
 FORM = """const f = document.querySelector('#job-form').elements, set = (n, v) => { f[n].value = v; f[n].dispatchEvent(new Event('change')); f[n].dispatchEvent(new Event('input')); };"""
 DONE = "return document.querySelector('#jobs-table tbody .c-state .badge')?.dataset.state === 'completed'"
 
@@ -244,20 +244,26 @@ def serving(d, b, eyes):
         b.wait("return /^few, test image .*: [0-9]$/.test(document.querySelector('.truth').textContent) && document.querySelector('.result').dataset.generation === '3'", "its classes")
         quiet(b)
 
-    with case("page: a profile is requested, searched, and shown as a row and a point"):
-        b.click("#run-profiles summary")
-        b.run("document.querySelector('#profile-form').elements.budget.value = 85")
-        b.click("#profile-form [type=submit]")
-        b.wait(f"const r = {PROFILE}; return r?.querySelector('.badge').dataset.state === 'ready'", "the profile as ready", 120)
+    with case("page: a mode is requested, made, and shown as a row and a point"):
+        b.click("#run-modes summary")
+        b.wait("return document.querySelector('#mode-form').elements.option_budget", "the options of the first desire")
+        offered = b.run("return [...document.querySelector('#mode-form').elements.desire.options].map((n) => n.value)")
+        kinds = d.client.get("/v1/capabilities").json["mode_kinds"]
+        equal(offered, [w["name"] for k in kinds for w in k["desires"] if all(o["type"] != "form" for o in w["options"])], "what the daemon offers, without a draw")
+        b.run("document.querySelector('#mode-form').elements.option_budget.value = 0.85")
+        b.click("#mode-form [type=submit]")
+        b.wait(f"const r = {MADE}; return r?.querySelector('.badge').dataset.state === 'ready'", "the mode as ready", 120)
         best = d.client.get("/v1/jobs/" + d.client.get("/v1/jobs").json["items"][0]["id"]).json["best"]["checkpoint"]
         found = d.client.get(f"/v1/checkpoints/{best}/profiles").json
         equal([(p["name"], p["state"], p["desire"], p["budget"]) for p in found["items"]], [("macs-85", "ready", "macs", 0.85)])
         share = found["items"][0]["macs_share"]
         check(0 < share <= 0.85, f"within the budget: {share}")
-        cells = b.run(f"return [...{PROFILE}.children].map((n) => n.textContent)")
+        cells = b.run(f"return [...{MADE}.children].map((n) => n.textContent)")
         near = lambda shown, value: abs(float(shown.rstrip("% ")) / 100 - value)
-        check(near(cells[1].partition("(")[2].rstrip(")"), share) < 0.0051 and near(cells[4], found["items"][0]["val_acc"]) < 0.00051, f"the row {cells}")
-        b.shows("return [...document.querySelectorAll('#chart-pareto circle')].map((n) => n.dataset.name).sort()", ["AOM", "macs-85"], "the points")
+        check(near(cells[2].partition("(")[2].rstrip(")"), share) < 0.0051 and near(cells[1], found["items"][0]["val_acc"]) < 0.00051, f"the row {cells}")
+        for axis in ("us_1", "us_64", "macs", "bytes"):
+            b.run(f"const s = document.querySelector('#pareto-axis'); s.value = '{axis}'; s.dispatchEvent(new Event('change'))")
+            b.shows("return [...document.querySelectorAll('#chart-pareto circle')].map((n) => n.dataset.name).sort()", ["AOM", "DOM", "dom:macs-85"], f"the points over {axis}")
         front = b.run("""return import('/ui/scatter.js').then((m) => m.front([[1, 5], [2, 4], [3, 7], [3, 6], [0.5, 1], [4, 7]].map(([x, y]) => ({ x, y }))).map((p) => [p.x, p.y]))""")
         equal(front, [[0.5, 1], [1, 5], [3, 7]], "the points that no other beats")
         quiet(b)
@@ -274,14 +280,14 @@ def serving(d, b, eyes):
         quiet(b)
 
     with case("page: a profile in use is not deleted, another one is"):
-        b.click("[aria-label='Delete the profile macs-85']")
-        answer(b, "Delete the profile macs-85?")
+        b.click("[aria-label='Delete the mode dom:macs-85']")
+        answer(b, "Delete the mode dom:macs-85?")
         b.wait("return document.querySelector('.toast.bad')?.textContent.includes('from-the-page')", "who uses it")
         b.click(".mode.aom input")
         b.wait("return document.querySelector('.generation').textContent === 'generation 5'", "generation 5")
-        b.click("[aria-label='Delete the profile macs-85']")
-        answer(b, "Delete the profile macs-85?")
-        b.wait(f"return !{PROFILE}", "a table without it")
+        b.click("[aria-label='Delete the mode dom:macs-85']")
+        answer(b, "Delete the mode dom:macs-85?")
+        b.wait(f"return !{MADE}", "a table without it")
         b.wait("return !document.querySelector('.mode.named')", "a switch without it")
         b.console()                                   # the browser logs the rejected request
 

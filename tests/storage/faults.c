@@ -304,7 +304,7 @@ static enum wasd_status search(struct storage *s, struct acks *a)
 	if (!st)
 		st = storage_profile_searching(s, a->profile, &err);
 	if (!st)
-		st = storage_profile_ready(s, a->profile, "{}", "overlay", 7, sha, &err);
+		st = storage_profile_ready(s, a->profile, "{}", NULL, "overlay", 7, sha, &err);
 	a->found = !st;
 	return st;
 }

@@ -185,7 +185,7 @@ static void a_move_is_whole(void)
 	OK(storage_profile_begin(s, &in, &p, NULL, &err));
 	OK(storage_profile_searching(s, p.id, &err));
 	wasd_sha256_of("x", 1, sha);
-	OK(storage_profile_ready(s, p.id, "{}", "x", 1, sha, &err));
+	OK(storage_profile_ready(s, p.id, "{}", NULL, "x", 1, sha, &err));
 	storage_profile_done(&p);
 	more_ckpts(s);
 	add_version(s, ck[1]);

@@ -30,7 +30,7 @@ static enum wasd_status make_ready(struct storage *s, const char *id, const char
 {
 	char sha[WASD_SHA256_HEX];
 	wasd_sha256_of(overlay, strlen(overlay), sha);
-	return storage_profile_ready(s, id, "{\"macs\":70}", overlay, strlen(overlay), sha, &err);
+	return storage_profile_ready(s, id, "{\"macs\":70}", NULL, overlay, strlen(overlay), sha, &err);
 }
 
 /* Requests, searches and completes a profile; id gets its id. */
@@ -89,9 +89,9 @@ static void test_life(void)
 	FAILS(storage_profile_searching(s, p.id, &err), WASD_ESTATE);
 	FAILS(storage_profile_next(s, &again, &err), WASD_ENOTFOUND);
 	/* An overlay must match its announced hash and must not be too large. */
-	FAILS(storage_profile_ready(s, p.id, "{}", "bytes", 5, "00", &err), WASD_ECORRUPT);
-	FAILS(storage_profile_ready(s, p.id, "{}", "bytes", 0, "00", &err), WASD_ETOOBIG);
-	FAILS(storage_profile_ready(s, p.id, "{}", "bytes", STORAGE_OVERLAY_MAX + 1, "00", &err), WASD_ETOOBIG);
+	FAILS(storage_profile_ready(s, p.id, "{}", NULL, "bytes", 5, "00", &err), WASD_ECORRUPT);
+	FAILS(storage_profile_ready(s, p.id, "{}", NULL, "bytes", 0, "00", &err), WASD_ETOOBIG);
+	FAILS(storage_profile_ready(s, p.id, "{}", NULL, "bytes", STORAGE_OVERLAY_MAX + 1, "00", &err), WASD_ETOOBIG);
 	char *data = NULL;
 	size_t n = 0;
 	FAILS(storage_profile_overlay(s, p.id, &data, &n, &err), WASD_ENOTFOUND);

@@ -19,6 +19,7 @@ struct wasd_making {
 	const struct wasd_dataset *data; /* validation images judge the mode, training images calibrate it */
 	/* {"desire":NAME, its options, "base":MODE}; the desires and their options: "mode_kinds" of wasd_capabilities. */
 	const cJSON *request;
+	bool own;            /* also measure the modes of the checkpoint's own list */
 	const char *backend; /* as in wasd_exec_opts */
 	/* Called with the progress, and occasionally in between; false ends the making with WASD_ECANCELLED. NULL: not
 	 * called. */
@@ -30,12 +31,17 @@ struct wasd_making {
  * float32; val_* on the images that the checkpoint's run held out, or a tenth of the training images if it held out
  * none. Free *mode_file with wasd_free. The caller owns *info:
  *     {"kind":NAME,"macs":N,"macs_share":X,"val_loss":X,"val_acc":X,"images_per_s_1":X,"images_per_s_64":X,
- *      "latency_us":X,"bytes":N, and what the kind adds,"aom":{the same numbers of the plain weights, from "macs" on}}
+ *      "latency_us":X,"bytes":N, and what the kind adds,"aom":{the same numbers of the plain weights, from "macs" on},
+ *      "own":{"aom":{"kind":NAME,...},"dom":{...}} if they are to be measured}
  * The same file, data, request, threads and backend give the same mode file, unless the request names a time.
  * Needs the thread team (wasd_threads_init). WASD_EINVAL carries the pointer of a member of the request, such as
  * "/draw/3/layer", or "/dataset". WASD_ENOTFOUND at a member: what it asks for is out of reach. */
 enum wasd_status wasd_mode_make(const struct wasd_making *o, void **mode_file, size_t *len, cJSON **info,
                                 struct wasd_err *err);
+
+/* Measures only the modes of the checkpoint's own list, without a request: {"aom":{...},"dom":{...}}, those whose
+ * statistics the checkpoint has. The caller owns *own. */
+enum wasd_status wasd_modes_measure(const struct wasd_making *o, cJSON **own, struct wasd_err *err);
 
 /* Refuses what the making can refuse from the job's spec and the shape of its images alone. Statuses and pointers are
  * those of wasd_mode_make; errors in the spec have pointers into the spec. */
