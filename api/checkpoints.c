@@ -108,7 +108,7 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 		return API_DONE;
 	if (!wasd_mode_ok(mode)) {
 		api_send_problem(q, r, "bad_parameter", "mode",
-		                 "query parameter mode must be aom, dom, slim or dom:PROFILE, not \"%.80s\"", mode);
+		                 "query parameter mode must be aom, dom, slim or FAMILY:NAME, not \"%.80s\"", mode);
 		return API_DONE;
 	}
 	bool stored = !strcmp(format, "wasd"), one_mode = !strcmp(format, "onnx") || (!stored && wasd_mode_smaller(mode));
@@ -128,13 +128,12 @@ enum api_result api_checkpoints_file(struct api_ctx *c, const struct api_request
 		r->status = 200;
 		r->content_type = "application/octet-stream";
 		/* No colon in a file name: some systems do not allow it. */
-		const char *profile = wasd_mode_member(mode);
-		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s%s%s.%s\"",
-		               k.job ? k.job : k.id, (long long)k.epoch, one_mode ? "-" : "",
-		               !one_mode ? "" :
-		               profile   ? "dom" :
-		                           mode,
-		               one_mode && profile ? "-" : "", one_mode && profile ? profile : "", format);
+		char name[WASD_MODE_LEN], *colon;
+		snprintf(name, sizeof name, "%s", mode);
+		if ((colon = strchr(name, ':')))
+			*colon = '-';
+		api_set_header(r, "Content-Disposition", "attachment; filename=\"%s-epoch%lld%s%s.%s\"", k.job ? k.job : k.id,
+		               (long long)k.epoch, one_mode ? "-" : "", one_mode ? name : "", format);
 		api_set_header(r, "Cache-Control", stored ? "private, max-age=31536000, immutable" : "private, max-age=0");
 	}
 	storage_ckpt_done(&k);

@@ -21,7 +21,7 @@ static bool settle_mode(const struct api_request *q, struct api_response *r, con
 			continue;
 		if (!wasd_mode_ok(asked[i].value)) {
 			api_send_problem(q, r, "bad_parameter", asked[i].where,
-			                 "%s: mode \"%.80s\" is neither aom nor dom nor slim nor dom:PROFILE", asked[i].where,
+			                 "%s: mode \"%.80s\" is neither aom nor dom nor slim nor FAMILY:NAME", asked[i].where,
 			                 asked[i].value);
 			return false;
 		}

@@ -60,7 +60,7 @@ cJSON *api_split_canon(struct field_ctx *c, const char *pointer, const struct wa
 	cJSON_ArrayForEach(one, v) {
 		fields_pointer(at, pointer, one->string);
 		if (!wasd_mode_ok(one->string)) {
-			api_fault(c->faults, "invalid_field", at, "%s: only aom, dom, slim and dom:PROFILE can have a share", at);
+			api_fault(c->faults, "invalid_field", at, "%s: only aom, dom, slim and FAMILY:NAME can have a share", at);
 			continue;
 		}
 		cJSON *n = field_value(c, at, &weight, one);

@@ -49,7 +49,7 @@ static bool read_parameters(const struct api_request *q, struct api_response *r,
 		return bad(q, r, "/parameters/binary_data_output", "must be true or false");
 	*binary = cJSON_IsTrue(flag);
 	if (mode && !cJSON_IsString(mode))
-		return bad(q, r, "/parameters/was_mode", "must be \"aom\", \"dom\", \"slim\" or \"dom:PROFILE\"");
+		return bad(q, r, "/parameters/was_mode", "must be \"aom\", \"dom\", \"slim\" or \"FAMILY:NAME\"");
 	if (mode)
 		out->mode = mode->valuestring;
 	if (timeout && (!wasd_json_i64(p, "timeout", &us) || us < 0))

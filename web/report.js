@@ -30,7 +30,7 @@ export function createReport() {
     body.hidden = !report;
     if (!report) return;
     if (form.mode.options.length !== Object.keys(report.modes).length || ![...form.mode.options].every((o) => o.value in report.modes)) {
-      form.mode.replaceChildren(...Object.keys(report.modes).map((mode) => el('option', { value: mode }, mode.startsWith('dom:') ? mode.slice(4) : mode.toUpperCase())));
+      form.mode.replaceChildren(...Object.keys(report.modes).map((mode) => el('option', { value: mode }, mode.includes(':') ? mode : mode.toUpperCase())));
     }
     const m = report.modes[form.mode.value], classes = report.classes ?? [];
     fact([['Images', String(report.images)], ['Accuracy', percent(m.accuracy)], ['Loss', m.loss.toFixed(3)], ['Calibration error', percent(m.ece)], ['Multiply-adds', si(m.macs)]], ([name]) => name);

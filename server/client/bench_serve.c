@@ -405,7 +405,7 @@ static const struct client_row bench_serve_rows[] = {
 	{"--form", 0, "FORM", CLIENT_VALUE, offsetof(struct options, form),
      "binary: FP32 tensors (default); json: numbers as text; png: encoded images", "binary json png"},
 	{"--mode", 0, "MODE", CLIENT_VALUE, offsetof(struct options, mode),
-     "mode to ask for: aom, dom, slim or dom:PROFILE (default: the deployment's)", "aom dom slim"},
+     "mode to ask for: aom, dom, slim or FAMILY:NAME (default: the deployment's)", "aom dom slim"},
 	{"--seed", 0, "N", CLIENT_VALUE, offsetof(struct options, seed_s), "of the images and gaps (default 1)", NULL},
 	{"--json", 0, NULL, CLIENT_FLAG, offsetof(struct options, json), "print one JSON object instead of a report", NULL},
 	CLIENT_ROW_URL(struct options),

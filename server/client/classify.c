@@ -252,7 +252,7 @@ static const struct client_row classify_rows[] = {
 	{"-k", 0, "N", CLIENT_VALUE, offsetof(struct options, k),
      "the N likeliest classes (default: 5 of one file, 1 of each of several)", NULL},
 	{"--mode", 0, "MODE", CLIENT_VALUE, offsetof(struct options, mode),
-     "mode to ask: aom, dom, slim or dom:PROFILE (default: the deployment's)", "aom dom slim"},
+     "mode to ask: aom, dom, slim or FAMILY:NAME (default: the deployment's)", "aom dom slim"},
 	/* take_compare() reads it before the others, since its value may be left out. */
 	{"--compare", 0, "[MODES]", CLIENT_FLAG, offsetof(struct options, asked),
      "ask several modes (default: aom,dom) and count how often they agree", "aom,dom"},

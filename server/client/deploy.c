@@ -213,7 +213,7 @@ static int run_deploy(int argc, char **argv)
 static const struct client_row deploy_rows[] = {
 	{"--name", 0, "NAME", CLIENT_VALUE, offsetof(struct options, name), "name of the deployment, also under /v2", NULL},
 	{"--mode", 0, "MODE", CLIENT_VALUE, offsetof(struct options, mode),
-     "first mode: aom (default), dom, slim or dom:PROFILE", "aom dom slim"},
+     "first mode: aom (default), dom, slim or FAMILY:NAME", "aom dom slim"},
 	{"--batching", 0, "MAX[,DELAY]", CLIENT_VALUE, offsetof(struct options, batching),
      "compute up to MAX images of several requests together; a request waits at most DELAY microseconds for others",
      NULL},

@@ -211,7 +211,7 @@ static const struct client_row export_rows[] = {
      "safetensors (default): weights, statistics of every mode, labels and settings, with PyTorch's names; onnx: one mode as deployed, for ONNX Runtime and other programs; wasd: as the daemon stores it, with the training state; tensorboard: the curves and settings of a job",
      "safetensors onnx wasd tensorboard"},
 	{"--mode", 0, "MODE", CLIENT_VALUE, offsetof(struct options, mode),
-     "mode of an onnx file: aom (default), dom, slim or dom:PROFILE; with safetensors only slim: the smaller network",
+     "mode of an onnx file: aom (default), dom, slim or FAMILY:NAME; with safetensors only slim: the smaller network",
      "aom dom slim"},
 	{"--output", 0, "FILE", CLIENT_VALUE, offsetof(struct options, output),
      "file to write (default: CHECKPOINT[-MODE].FORMAT in the current directory)", "@files"},

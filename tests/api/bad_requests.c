@@ -57,7 +57,7 @@ static const struct bad cases[] = {
 	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/file?format=pt", NULL, "safetensors, onnx or wasd", "format"},
 	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/file?mode=dom", NULL, "holds every mode", "mode"},
 	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/file?format=onnx&mode=both", NULL,
-     "aom, dom, slim or dom:PROFILE", "mode"},
+     "aom, dom, slim or FAMILY:NAME", "mode"},
 	{422, "unsupported", "GET", "/v1/checkpoints/CKPT/file?format=onnx&mode=dom:none", NULL,
      "no profile none; the modes of checkpoint", "mode"},
 	{400, "bad_parameter", "GET", "/v1/checkpoints/CKPT/file?format=wasd&mode=aom", NULL, "holds every mode", "mode"},

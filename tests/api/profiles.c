@@ -410,6 +410,112 @@ static void listed_as_modes(void)
 	teardown();
 }
 
+/* The own modes are measured: the row of a measuring ends with these figures. */
+static void measure(const char *own)
+{
+	char where[100];
+	struct storage_profile p;
+	snprintf(where, sizeof where, "/v1/checkpoints/%s/modes:measure", ckpt);
+	expect(202, "POST", where, NULL);
+	expect(200, "POST", where, "{}");
+	snprintf(where, sizeof where, "/v1/checkpoints/%s/modes", ckpt);
+	struct answer a = send("GET", where, NULL);
+	CHECK_STR(at_str(&a, "measuring/state"), "queued");
+	answer_done(&a);
+	CHECK_INT(storage_profile_get(t.db, ckpt, STORAGE_MEASURING, &p, NULL), WASD_OK);
+	CHECK_INT(storage_profile_searching(t.db, p.id, NULL), WASD_OK);
+	CHECK_INT(storage_modes_measured(t.db, p.id, own, NULL), WASD_OK);
+	storage_profile_done(&p);
+	a = send("GET", where, NULL);
+	CHECK(cJSON_IsNull(at(a.json, "measuring")));
+	answer_done(&a);
+}
+
+static void made_as_modes(void)
+{
+	static const struct {
+		const char *body, *pointer;
+	} rows[] = {
+		{"{}", "/desire"},
+		{"{\"desire\":\"speed\"}", "/desire"},
+		{"{\"desire\":\"macs\"}", "/budget"},
+		{"{\"desire\":\"macs\",\"budget\":0.7,\"name\":\"aom\"}", "/name"},
+		{"{\"desire\":\"macs\",\"budget\":0.7,\"dataset\":\"none\"}", "/dataset"},
+		{"{\"desire\":\"macs\",\"budget\":0.7,\"base\":\"aom\"}", "/base"},
+	};
+	char where[100], one[120];
+	begin();
+	snprintf(where, sizeof where, "/v1/checkpoints/%s/modes", ckpt);
+	struct answer a = send("POST", where, "{\"desire\":\"macs\",\"budget\":0.7,\"name\":\"fast\"}");
+	snprintf(one, sizeof one, "%s/dom:fast", where);
+	CHECK_MSG(a.r.status == 202, "%d %s", a.r.status, str(&a, "detail"));
+	CHECK_STR(api_response_header(&a.r, "Location"), one);
+	CHECK_STR(str(&a, "name"), "dom:fast");
+	CHECK_STR(str(&a, "desire"), "macs");
+	CHECK_STR(str(&a, "state"), "queued");
+	CHECK(at_num(&a, "options/budget") == 0.7 && cJSON_IsNull(at(a.json, "us_1")));
+	answer_done(&a);
+	expect(200, "POST", where, "{\"desire\":\"macs\",\"budget\":0.7,\"name\":\"fast\"}");
+	expect(409, "POST", where, "{\"desire\":\"macs\",\"budget\":0.6,\"name\":\"fast\"}");
+	search("fast");
+	a = send("GET", one, NULL);
+	CHECK_STR(str(&a, "state"), "searching");
+	CHECK(at(a.json, "progress") != NULL);
+	answer_done(&a);
+	expect(200, "GET", url("/fast"), NULL);
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		a = send("POST", where, rows[i].body);
+		CHECK_MSG(a.r.status == 422 && !strcmp(at_str(&a, "errors/0/pointer"), rows[i].pointer), "%s: %d %s",
+		          rows[i].body, a.r.status, str(&a, "detail"));
+		answer_done(&a);
+	}
+	expect(204, "DELETE", one, NULL);
+	expect(404, "GET", one, NULL);
+	snprintf(one, sizeof one, "%s/aom", where);
+	expect(200, "GET", one, NULL);
+	expect(409, "DELETE", one, NULL);
+	teardown();
+}
+
+static void wishes(void)
+{
+	static const struct {
+		const char *wish, *mode; /* mode NULL: none fits */
+		const char *said;
+	} rows[] = {
+		{"{\"within_us\":9000}", "dom:fast", NULL},
+		{"{\"within_us\":20000}", "aom", NULL},
+		{"{\"min_accuracy\":0.5}", "dom:fast", NULL},
+		{"{\"min_accuracy\":0.85}", "aom", NULL},
+		{"{\"max_macs\":80}", "dom:fast", NULL},
+		{"{\"max_macs\":100,\"min_accuracy\":0.5}", "aom", NULL},
+		{"{\"within_us\":100}", NULL, "the nearest is dom:fast: 9000 us"},
+		{"{\"min_accuracy\":0.99}", NULL, "the nearest is aom: 0.9 of validation accuracy"},
+		{"{\"max_bytes\":10}", NULL, "the nearest is aom: 400 bytes"}, /* those of fast were not measured */
+		{"{\"within_us\":9000,\"min_accuracy\":0.85}", NULL, "the nearest is dom:fast: 0.8 of validation accuracy"},
+	};
+	char body[200];
+	begin();
+	make_ready("fast");
+	measure("{\"aom\":{\"kind\":\"plain\",\"val_acc\":0.9,\"macs\":100,\"bytes\":400,\"latency_us\":12000,"
+	        "\"images_per_s_64\":1000}}");
+	snprintf(body, sizeof body, "{\"name\":\"live\",\"source\":{\"checkpoint\":\"%s\"}}", ckpt);
+	expect(201, "POST", "/v1/deployments", body);
+	for (size_t i = 0; i < API_LEN(rows); i++) {
+		snprintf(body, sizeof body, "{\"mode\":%s}", rows[i].wish);
+		struct answer a = send("PUT", "/v1/deployments/live/mode", body);
+		CHECK_MSG(a.r.status == (rows[i].mode ? 200 : 422), "%s: %d %s", body, a.r.status, str(&a, "detail"));
+		CHECK_MSG(!rows[i].mode || !strcmp(str(&a, "mode"), rows[i].mode), "%s: %s", body, str(&a, "mode"));
+		CHECK_MSG(rows[i].mode || strstr(str(&a, "detail"), rows[i].said), "%s: %s", body, str(&a, "detail"));
+		CHECK_MSG(rows[i].mode || strstr(str(&a, "detail"), "modes:measure"), "dom was not: %s", str(&a, "detail"));
+		answer_done(&a);
+	}
+	expect(422, "PUT", "/v1/deployments/live/mode", "{\"mode\":{}}");
+	expect(422, "PUT", "/v1/deployments/live/mode", "{\"mode\":{\"within\":9}}");
+	expect(422, "PUT", "/v1/deployments/live/mode", "{\"mode\":{\"min_accuracy\":2}}");
+	teardown();
+}
+
 int main(void)
 {
 	TEST_RUN(asking);
@@ -417,6 +523,8 @@ int main(void)
 	TEST_RUN(imported);
 	TEST_RUN(as_modes);
 	TEST_RUN(listed_as_modes);
+	TEST_RUN(made_as_modes);
+	TEST_RUN(wishes);
 	TEST_RUN(in_a_job);
 	TEST_RUN(trained_for);
 	TEST_END();

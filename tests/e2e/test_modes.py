@@ -137,6 +137,7 @@ with Daemon() as d:
         measured = c.get(f"/v1/checkpoints/{best}").json["info"]["measured"]["at"]
         d.kill()
         d.start()
+        c = d.client
         check(by_name(c, modes)["dom:long"]["state"] in ("queued", "searching"), "it is queued again")
         c.delete(f"{modes}/dom:long", want=204)
         for _ in range(10):

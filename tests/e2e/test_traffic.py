@@ -337,7 +337,7 @@ with Daemon() as d:
     with case("what cannot be is refused with its pointer, and changes nothing"):
         traffic({"split": {"dom": 1}})
         for body, pointer, word in (
-                ({"split": {"aom": 1, "tom": 1}}, "/split/tom", "dom:PROFILE"), ({"split": {"aom": -1}}, "/split/aom", "0 to 1000000"),
+                ({"split": {"aom": 1, "tom": 1}}, "/split/tom", "FAMILY:NAME"), ({"split": {"aom": -1}}, "/split/aom", "0 to 1000000"),
                 ({"split": {"aom": 0.5}}, "/split/aom", "whole"), ({"split": {}}, "/split", "at least one"), ({"split": {"aom": 0}}, "/split", "at least one"),
                 ({"split": [1]}, "/split", "object"), ({"split": {"aom": 1, "dom:none": 1}}, "/split/dom:none", "no profile none"),
                 ({"split": {"aom": 1, "auto": 1}}, "/split/auto", "share"), ({"spilt": {}}, "/spilt", "not a known field"),

@@ -465,11 +465,10 @@ static _Noreturn void fake_infer(void)
 		} else if (!strcmp(m.type, "profile")) {
 			/* The overlay begins with the profile's fault. */
 			int64_t bytes = 0, n = 0;
-			const char *name = "";
+			const char *name = strchr(mode, ':') ? strchr(mode, ':') + 1 : "";
 			char overlay[64] = "";
 			wasd_json_i64(m.json, "bytes", &bytes);
 			wasd_json_i64(m.json, "profile_bytes", &n);
-			wasd_json_str(m.json, "name", &name);
 			if (m.fd < 0 || n < 1 || n >= (int64_t)sizeof overlay || pread(m.fd, overlay, (size_t)n, bytes) != n ||
 			    strcmp(overlay, name))
 				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"ecorrupt\",\"message\":\"an overlay of %s for %s\"}",
@@ -477,8 +476,8 @@ static _Noreturn void fake_infer(void)
 			else if (!strcmp(name, "unserved"))
 				SAY("{\"type\":\"error\",\"re\":%u,\"status\":\"einval\",\"message\":\"does not fit\"}", m.seq);
 			else
-				SAY("{\"type\":\"profiled\",\"re\":%u,\"bundle\":\"%s\",\"name\":\"%s\",\"macs\":1,\"bytes\":1}", m.seq,
-				    bundle, name);
+				SAY("{\"type\":\"profiled\",\"re\":%u,\"bundle\":\"%s\",\"mode\":\"%s\",\"macs\":1,\"bytes\":1}", m.seq,
+				    bundle, mode);
 		} else if (!strcmp(m.type, "unprofile")) {
 			SAY("{\"type\":\"unprofiled\",\"re\":%u}", m.seq);
 		} else if (!strcmp(m.type, "unload")) {
@@ -597,8 +596,8 @@ static void fake_overlay(const char *word, int kind, const char *info)
 	} else if (kind != 3) {
 		wasd_memfd_sealed("x", word, kind == 2 ? 1 : n, &fd, NULL);
 	}
-	snprintf(text, sizeof text, "{\"type\":\"profile\",\"bytes\":%zu,\"sha256\":\"%s\",\"info\":%s}",
-	         kind == 4 ? (size_t)17 << 20 : n, sha, info);
+	snprintf(text, sizeof text, "{\"type\":\"made\",\"bytes\":%zu,\"sha256\":\"%s\",\"info\":%s}",
+	         kind == 4 ? (size_t)65 << 20 : n, sha, info);
 	(kind == 3 ? fake_break : fake_send)(cJSON_Parse(text), NULL, 0, fd);
 	if (fd >= 0)
 		close(fd);

@@ -19,10 +19,10 @@ static void searches(void)
 		{"unsealed", "failed", "broke the protocol"},
 		{"short", "failed", "broke the protocol"},
 		{"nofile", "failed", "memory file"},
-		{"toobig", "failed", "the limit is 16777216"},
+		{"toobig", "failed", "the limit is 67108864"},
 		{"wrongsha", "failed", "SHA-256"},
-		{"noinfo", "failed", "profile has no valid info"},
-		{"twice", "failed", "profile after its end"},
+		{"noinfo", "failed", "the mode has no valid info"},
+		{"twice", "failed", "made after its end"},
 	};
 	char ckpt[32], path[128];
 	start(1);

@@ -33,6 +33,23 @@ static enum wasd_status make_ready(struct storage *s, const char *id, const char
 	return storage_profile_ready(s, id, "{\"macs\":70}", NULL, overlay, strlen(overlay), sha, &err);
 }
 
+/* What the checkpoint's info has below that path, or "". */
+static void info_of(struct storage *s, const char *path, char out[100])
+{
+	struct storage_ckpt k = {0};
+	cJSON *info = NULL;
+	const cJSON *at;
+	out[0] = 0;
+	OK(storage_ckpt_get(s, ck, &k, &err));
+	CHECK(!wasd_json_parse(k.info, strlen(k.info), WASD_JSON_BULK, &info, NULL));
+	at = wasd_json_get(wasd_json_get(info, "measured"), path);
+	char *text = at ? wasd_json_print(at) : NULL;
+	snprintf(out, 100, "%s", text ? text : "");
+	wasd_free(text);
+	cJSON_Delete(info);
+	storage_ckpt_done(&k);
+}
+
 /* Requests, searches and completes a profile; id gets its id. */
 static void add_profile(struct storage *s, const char *name, const char *overlay, char id[40])
 {
@@ -56,6 +73,50 @@ static void profile_is(struct storage *s, const char *name, const char *state, c
 		CHECK(!p.message);
 	CHECK((p.finished_at != 0) == (!strcmp(state, "ready") || !strcmp(state, "failed")));
 	storage_profile_done(&p);
+}
+
+/* A mode of another kind has a family of its own, so that a profile may have the same name; the figures of the own
+ * modes come with the first making, and by a measuring, which leaves no row. */
+static void test_kinds_and_measuring(void)
+{
+	struct storage *s = store_with_ckpt();
+	struct storage_profile p = {0}, own = {0};
+	struct storage_profile_list l = {0};
+	char id[40], sha[WASD_SHA256_HEX], text[100];
+	bool existing = true;
+	struct storage_profile_in in = asked("int8:fast");
+	in.kind = "int8";
+	add_profile(s, "fast", "overlay", id);
+	OK(storage_profile_begin(s, &in, &p, &existing, &err));
+	CHECK(!existing && strcmp(p.id, id));
+	CHECK_STR(p.mode, "int8:fast");
+	CHECK_STR(p.kind, "int8");
+	CHECK_STR(p.name, "fast");
+	in.name = "int8:aom";
+	FAILS(storage_profile_begin(s, &in, NULL, NULL, &err), WASD_EINVAL);
+	OK(storage_profile_searching(s, p.id, &err));
+	wasd_sha256_of("bytes", 5, sha);
+	OK(storage_profile_ready(s, p.id, "{\"macs\":50}", "{\"aom\":{\"macs\":100}}", "bytes", 5, sha, &err));
+	info_of(s, "aom", text);
+	CHECK_STR(text, "{\"macs\":100}");
+	in = asked(STORAGE_MEASURING);
+	in.desire = "measure";
+	in.request = "{\"desire\":\"measure\"}";
+	OK(storage_profile_begin(s, &in, &own, &existing, &err));
+	OK(storage_profile_list(s, ck, NULL, &l, &err));
+	CHECK(l.n == 2); /* it is no mode */
+	storage_profile_list_done(&l);
+	OK(storage_profile_searching(s, own.id, &err));
+	OK(storage_modes_measured(s, own.id, "{\"aom\":{\"macs\":101},\"dom\":{\"macs\":70}}", &err));
+	info_of(s, "dom", text);
+	CHECK_STR(text, "{\"macs\":70}");
+	info_of(s, "at", text);
+	CHECK(strtod(text, NULL) > 1e12);
+	FAILS(storage_profile_get(s, ck, STORAGE_MEASURING, &own, &err), WASD_ENOTFOUND);
+	FAILS(storage_modes_measured(s, own.id, "{}", &err), WASD_ENOTFOUND);
+	storage_profile_done(&own);
+	storage_profile_done(&p);
+	end_store(s);
 }
 
 static void test_life(void)
@@ -629,6 +690,7 @@ static void test_no_memory(void)
 int main(void)
 {
 	TEST_RUN(test_life);
+	TEST_RUN(test_kinds_and_measuring);
 	TEST_RUN(test_memfd);
 	TEST_RUN(test_deployments);
 	TEST_RUN(test_retention);
