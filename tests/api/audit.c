@@ -25,6 +25,10 @@ static const struct row {
 	{"POST", "/v1/checkpoints/{id}/profiles", "/v1/checkpoints/CKPT/profiles",
      "{\"name\":\"light\",\"desire\":\"macs\",\"budget\":0.7}", "profile.create"},
 	{"DELETE", "/v1/checkpoints/{id}/profiles/{p}", "/v1/checkpoints/CKPT/profiles/light", NULL, "profile.delete"},
+	{"POST", "/v1/checkpoints/{id}/modes", "/v1/checkpoints/CKPT/modes",
+     "{\"name\":\"small\",\"desire\":\"macs\",\"budget\":0.7}", "profile.create"},
+	{"DELETE", "/v1/checkpoints/{id}/modes/{m}", "/v1/checkpoints/CKPT/modes/dom:small", NULL, "profile.delete"},
+	{"POST", "/v1/checkpoints/{id}/modes:measure", "/v1/checkpoints/CKPT/modes:measure", "{}", "profile.create"},
 	{"POST", "/v1/checkpoints", "/v1/checkpoints",
      "{\"blob\":\"ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\",\"model\":{\"arch\":\"lenet\"},"
      "\"input\":[1,28,28],\"classes\":[\"a\",\"b\"]}",

@@ -198,7 +198,7 @@ def tables(d, cache):
         source = text("core/base/spec.c")
         rows = set(re.findall(r'\{"([a-z_]+)", WASD_[A-Z]', source))
         check(len(rows) > 40, f"only {len(rows)} rows were found in core/base/spec.c")
-        described(rows, "job-spec profiles", "rows of core/base/spec.c")
+        described(rows, "job-spec modes", "rows of core/base/spec.c")
         can = d.client.get("/v1/capabilities").json
         own_page = re.compile("/(profiles/N|model|dataset|init_from)/")   # described elsewhere
         placed = re.findall(r"@\{(/[^}:]+)\}", text("web/docs/job-spec.md"))

@@ -190,7 +190,7 @@ static void test_life(void)
 	CHECK_INT(told, 6);
 	storage_event_list_done(&e);
 	/* Invalid requests. */
-	static const char *const bad[] = {"aom", "dom", "", "A", "dom:x"};
+	static const char *const bad[] = {"aom", "dom", "", "A", "dom:dom", "dom:", "aom:x"};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		in = asked(bad[i]);
 		FAILS(storage_profile_begin(s, &in, NULL, NULL, &err), WASD_EINVAL);
