@@ -140,18 +140,24 @@ static bool add_dataset(struct api_ctx *c, const struct api_request *q, struct a
 	return true;
 }
 
+static void audit(struct api_ctx *c, const struct api_request *q, const char *action, const char *id)
+{
+	char object[140];
+	snprintf(object, sizeof object, "merge/%s", id);
+	storage_audit_add(c->db, q->actor, action, object, NULL, NULL, NULL, NULL, NULL);
+}
+
 static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *record)
 {
 	struct wasd_err err = {0};
-	char id[40], object[80];
+	char id[40];
 	enum wasd_status st = api_poisoned(record) ? wasd_fail(&err, WASD_ENOMEM, "no memory") :
 	                                             c->merges.begin(c->merges.self, record, id, &err);
 	if (st) {
 		api_send_error(q, r, &err);
 		return;
 	}
-	snprintf(object, sizeof object, "merge/%s", id);
-	storage_audit_add(c->db, q->actor, "checkpoint.merge", object, NULL, NULL, NULL, NULL, NULL);
+	audit(c, q, "merge.create", id);
 	send_merge(c, q, r, 202, id);
 	api_set_header(r, "Location", "/v1/merges/%s", id);
 }
@@ -234,9 +240,11 @@ enum api_result api_merges_delete(struct api_ctx *c, const struct api_request *q
 	struct wasd_err err = {0};
 	char id[128];
 	api_param(q, "id", id);
-	if (c->merges.forget(c->merges.self, id, &err))
+	if (c->merges.forget(c->merges.self, id, &err)) {
 		api_send_error(q, r, &err);
-	else
-		r->status = 204;
+		return API_DONE;
+	}
+	audit(c, q, "merge.delete", id);
+	r->status = 204;
 	return API_DONE;
 }
