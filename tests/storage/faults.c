@@ -294,7 +294,13 @@ struct acks {
 static enum wasd_status search(struct storage *s, struct acks *a)
 {
 	struct storage_profile p = {0};
-	struct storage_profile_in in = {a->ckpt_id, "fast", "macs", "{}", "glyphs", 1, "me"};
+	struct storage_profile_in in = {.checkpoint = a->ckpt_id,
+	                                .name = "fast",
+	                                .desire = "macs",
+	                                .request = "{}",
+	                                .dataset = "glyphs",
+	                                .dataset_version = 1,
+	                                .actor = "me"};
 	char sha[WASD_SHA256_HEX];
 	wasd_sha256_of("overlay", 7, sha);
 	enum wasd_status st = storage_profile_begin(s, &in, &p, NULL, &err);
