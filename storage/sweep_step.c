@@ -215,19 +215,30 @@ static bool unknown(const struct storage_trial *t)
 	return !t->job && !strcmp(t->state, "waiting") && !strcmp(t->point, "null");
 }
 
-/* What a trial found for the one after it; NULL: nothing. The caller deletes it. */
+/* A training process says what it found: only the members that core/train/adjust.c writes are taken. */
+static bool next_ok(const cJSON *next)
+{
+	const cJSON *spec = wasd_json_get(next, "spec"), *adjust = wasd_json_get(spec, "adjust");
+	return cJSON_IsObject(wasd_json_get(next, "values")) && cJSON_IsObject(wasd_json_get(spec, "model")) &&
+	       (cJSON_IsObject(adjust) || cJSON_IsNull(adjust));
+}
+
+/* What a trial found for the one after it, as next_ok wants it; NULL: nothing. The caller deletes it. */
 static cJSON *found_next(struct step *p, const struct storage_trial *t, enum wasd_status *st, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(p->s);
 	cJSON *next = NULL;
 	sqlite3_stmt *q = q_begin(
 		c,
-		"SELECT json_extract(info,'$.adjusted.next') FROM checkpoints WHERE job=?1 ORDER BY epoch DESC, step DESC, id DESC LIMIT 1",
+		"SELECT CASE WHEN json_valid(info) THEN json_extract(info,'$.adjusted.next') END FROM checkpoints WHERE job=?1 ORDER BY epoch DESC, step DESC, id DESC LIMIT 1",
 		st, err, "t", t->job);
 	if (q_row(c, q, st, err) && q_text(q, 0))
 		next = cJSON_Parse(q_text(q, 0));
 	q_end(c, q);
-	return next;
+	if (next_ok(next))
+		return next;
+	cJSON_Delete(next);
+	return NULL;
 }
 
 static char *spec_of_trial(struct step *p, const struct storage_trial *t, enum wasd_status *st, struct wasd_err *err)
@@ -244,15 +255,17 @@ static char *spec_of_trial(struct step *p, const struct storage_trial *t, enum w
 	return spec;
 }
 
-/* The spec with the members of `change` in place of its own, without those that are null there. NULL: no memory. */
+/* The spec with the model and the member "adjust" of `change`; without "adjust" if that is null there. NULL: no memory.
+ */
 static char *changed_spec(const char *text, const cJSON *change)
 {
+	static const char *const members[] = {"model", "adjust"};
 	cJSON *spec = cJSON_Parse(text);
-	const cJSON *one;
 	bool ok = spec != NULL;
-	cJSON_ArrayForEach(one, change) {
-		cJSON_DeleteItemFromObjectCaseSensitive(spec, one->string);
-		ok = ok && (cJSON_IsNull(one) || cJSON_AddItemToObject(spec, one->string, cJSON_Duplicate(one, true)));
+	for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+		const cJSON *one = wasd_json_get(change, members[i]);
+		cJSON_DeleteItemFromObjectCaseSensitive(spec, members[i]);
+		ok = ok && (cJSON_IsNull(one) || cJSON_AddItemToObject(spec, members[i], cJSON_Duplicate(one, true)));
 	}
 	char *out = ok ? wasd_json_print(spec) : NULL;
 	cJSON_Delete(spec);

@@ -515,6 +515,96 @@ static void test_no_queue(void)
 	end_store(s);
 }
 
+/* ---- chains ---- */
+
+#define CHAIN_SPEC \
+	"{\"name\":\"t\",\"labels\":{\"a\":\"b\"},\"note\":\"\",\"dataset\":{\"name\":\"glyphs\",\"version\":1},\"queue\":\"default\"," \
+	"\"priority\":50,\"model\":{\"w\":8},\"adjust\":{\"iteration\":1}}"
+
+/* A chain of two trials, the first of which has ended with a checkpoint that says `next`. */
+static struct storage_sweep chain(struct storage *s, const char *next)
+{
+	static const struct storage_trial_in trials[] = {{"{}", CHAIN_SPEC}, {"null", CHAIN_SPEC}};
+	struct storage_sweep_in in = sweep_in(2, 1);
+	struct storage_exit x = {.outcome = "completed", .exit_reason = "exit code 0"};
+	struct storage_move to = {.to = "completed", .reason = "done"};
+	char id[40], none[40], ckpt[32], *info = wasd_asprintf("{\"adjusted\":{\"next\":%s}}", next);
+	in.rungs = "[2]";
+	in.trials = trials;
+	struct storage_sweep w = begin(s, in);
+	steps(s, none);
+	job_of(s, &w, 1, id);
+	int64_t n = start_job(s, id);
+	OK(store_ckpt_of(s, id, n, 2, .5, 100, 1, info, ckpt));
+	OK(storage_attempt_end(s, id, n, &x, &to, &err));
+	wasd_free(info);
+	return w;
+}
+
+static void test_chain(void)
+{
+	struct storage *s = fresh_store();
+	char id[40], none[40];
+	struct storage_sweep w = chain(
+		s,
+		"{\"values\":{\"channels\":[4]},\"spec\":{\"model\":{\"w\":4},\"adjust\":null,\"labels\":null,\"after\":[1],"
+		"\"init_from\":{\"checkpoint\":\"c\"},\"on_complete\":{\"deploy\":{\"name\":\"live\"}},\"queue\":\"other\",\"priority\":99}}");
+	steps(s, none);
+	trials_are(s, &w, "cq");
+	job_of(s, &w, 2, id);
+	struct storage_job j = {0};
+	OK(storage_job_get(s, id, &j, &err));
+	CHECK_STR(j.spec,
+	          "{\"name\":\"t\",\"labels\":{\"a\":\"b\"},\"note\":\"\",\"dataset\":{\"name\":\"glyphs\",\"version\":1},"
+	          "\"queue\":\"default\",\"priority\":50,\"model\":{\"w\":4}}");
+	storage_job_done(&j);
+	struct storage_trial_list l = {0};
+	OK(storage_trial_list(s, &w, &l, &err));
+	for (size_t i = 0; i < l.n; i++)
+		CHECK_STR(l.items[i].point, l.items[i].number == 2 ? "{\"channels\":[4]}" : "{}");
+	storage_trial_list_done(&l);
+	storage_sweep_done(&w);
+	end_store(s);
+}
+
+/* Whatever else a training process says of the next network is nothing found: the chain ends, and so does the sweep. */
+static void test_chain_of_bad_words(void)
+{
+	static const char *const words[] = {
+		"null",
+		"5",
+		"[]",
+		"\"x\"",
+		"{}",
+		"{\"values\":null,\"spec\":{}}",
+		"{\"spec\":{\"model\":{},\"adjust\":null}}",
+		"{\"values\":null,\"spec\":{\"model\":{},\"adjust\":null}}",
+		"{\"values\":[1],\"spec\":{\"model\":{},\"adjust\":null}}",
+		"{\"values\":{}}",
+		"{\"values\":{},\"spec\":null}",
+		"{\"values\":{},\"spec\":{\"labels\":null}}",
+		"{\"values\":{},\"spec\":{\"model\":null,\"adjust\":null}}",
+		"{\"values\":{},\"spec\":{\"model\":{}}}",
+		"{\"values\":{},\"spec\":{\"model\":{},\"adjust\":1}}",
+	};
+	for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+		struct storage *s = fresh_store();
+		char none[40];
+		struct storage_sweep w = chain(s, words[i]);
+		struct storage_trial_list l = {0};
+		printf("# %s\n", words[i]);
+		steps(s, none);
+		trials_are(s, &w, "cf");
+		sweep_is(s, w.id, "completed");
+		OK(storage_trial_list(s, &w, &l, &err));
+		for (size_t k = 0; k < l.n; k++)
+			CHECK(l.items[k].number != 2 || !strcmp(l.items[k].message, "the trial before it found nothing"));
+		storage_trial_list_done(&l);
+		storage_sweep_done(&w);
+		end_store(s);
+	}
+}
+
 int main(void)
 {
 	TEST_RUN(test_plan);
@@ -528,5 +618,7 @@ int main(void)
 	TEST_RUN(test_no_value);
 	TEST_RUN(test_failures);
 	TEST_RUN(test_no_queue);
+	TEST_RUN(test_chain);
+	TEST_RUN(test_chain_of_bad_words);
 	TEST_END();
 }

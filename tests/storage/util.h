@@ -145,9 +145,9 @@ __attribute__((unused)) static char *make_payload(size_t n, unsigned seed)
 	return p;
 }
 
-__attribute__((unused)) static enum wasd_status store_ckpt(struct storage *s, const char *job, int64_t attempt,
-                                                           int64_t epoch, double acc, size_t bytes, unsigned seed,
-                                                           char id[32])
+__attribute__((unused)) static enum wasd_status store_ckpt_of(struct storage *s, const char *job, int64_t attempt,
+                                                              int64_t epoch, double acc, size_t bytes, unsigned seed,
+                                                              const char *info, char id[32])
 {
 	char sha[WASD_SHA256_HEX], *data = make_payload(bytes, seed);
 	wasd_sha256_of(data, bytes, sha);
@@ -160,13 +160,20 @@ __attribute__((unused)) static enum wasd_status store_ckpt(struct storage *s, co
 	                             .bytes = bytes,
 	                             .sha256 = sha,
 	                             .reason = "epoch",
-	                             .info = "{\"draw\":[0]}",
+	                             .info = info,
 	                             .metrics = m,
 	                             .n_metrics = 2,
 	                             .progress = "{\"epoch\":1}"};
 	enum wasd_status st = storage_ckpt_store(s, &in, id, &err);
 	free(data);
 	return st;
+}
+
+__attribute__((unused)) static enum wasd_status store_ckpt(struct storage *s, const char *job, int64_t attempt,
+                                                           int64_t epoch, double acc, size_t bytes, unsigned seed,
+                                                           char id[32])
+{
+	return store_ckpt_of(s, job, attempt, epoch, acc, bytes, seed, "{\"draw\":[0]}", id);
 }
 
 /* As the daemon does when no request is in flight. */
