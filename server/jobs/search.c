@@ -272,10 +272,19 @@ static bool info_ok(const cJSON *info)
 	return ok;
 }
 
+static enum wasd_status on_measured(void *self, struct wasd_frame *m, struct wasd_err *err)
+{
+	const struct search *w = self;
+	(void)m;
+	return w->measures ? WASD_OK : wasd_fail(err, WASD_ECORRUPT, "measured in answer to make");
+}
+
 static enum wasd_status on_made(void *self, struct wasd_frame *m, struct wasd_err *err)
 {
 	struct search *w = self;
 	int64_t bytes = 0;
+	if (w->measures)
+		return wasd_fail(err, WASD_ECORRUPT, "made in answer to measure");
 	wasd_json_i64(m->json, "bytes", &bytes);
 	if (!info_ok(wasd_json_get(m->json, "info")))
 		return wasd_fail(err, WASD_ECORRUPT, "the mode has no valid info");
@@ -298,7 +307,7 @@ static const struct task_message search_messages[] = {
 	{.type = "log"},
 	{.type = "progress", .take = on_progress, .from = TASK_TOLD},
 	{.type = "made", .take = on_made, .from = TASK_TOLD, .to = TASK_DONE},
-	{.type = "measured", .from = TASK_TOLD, .to = TASK_DONE},
+	{.type = "measured", .take = on_measured, .from = TASK_TOLD, .to = TASK_DONE},
 	{.type = "failed", .from = TASK_TOLD, .to = TASK_FAILED},
 	{0},
 };

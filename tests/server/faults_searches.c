@@ -22,6 +22,8 @@ static void searches(void)
 		{"toobig", "failed", "the limit is 67108864"},
 		{"wrongsha", "failed", "SHA-256"},
 		{"noinfo", "failed", "the mode has no valid info"},
+		{"measured", "failed", "measured in answer to make"},
+		{STORAGE_MEASURING, "failed", "made in answer to measure"},
 		{"twice", "failed", "made after its end"},
 	};
 	char ckpt[32], path[128];
