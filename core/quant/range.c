@@ -35,25 +35,32 @@ static void rounded(const uint64_t *hist, int bins, int levels, double *q)
 	}
 }
 
+static double mass(const uint64_t *hist, int from, int to)
+{
+	double m = 0;
+	for (int j = from; j < to; j++)
+		m += (double)hist[j];
+	return m;
+}
+
 int quant_threshold(const uint64_t hist[QUANT_BINS], int levels, bool clip)
 {
-	double p[QUANT_BINS], q[QUANT_BINS], least = INFINITY, tail = 0;
-	int best = QUANT_BINS;
-	for (int j = levels; j < QUANT_BINS; j++)
-		tail += (double)hist[j];
-	for (int j = 0; j < levels; j++)
-		p[j] = (double)hist[j];
-	for (int bins = levels; bins <= QUANT_BINS; bins++) {
-		p[bins - 1] = (double)hist[bins - 1] + tail;
+	double p[QUANT_BINS], q[QUANT_BINS], least = INFINITY, all = mass(hist, 0, QUANT_BINS);
+	int best = QUANT_BINS, last = -1; /* of the parts kept, the last that has values */
+	for (int bins = 1; bins <= QUANT_BINS; bins++) {
+		double tail = mass(hist, bins, QUANT_BINS);
+		p[bins - 1] = (double)hist[bins - 1];
+		last = hist[bins - 1] ? bins - 1 : last;
+		if (bins < levels || last < 0 || tail * QUANT_CLIPPED > all)
+			continue;
+		p[last] += tail;
 		rounded(hist, bins, levels, q);
 		double v = quant_divergence(p, q, bins, clip);
+		p[last] = (double)hist[last];
 		if (v < least) {
 			least = v;
 			best = bins;
 		}
-		p[bins - 1] = (double)hist[bins - 1];
-		if (bins < QUANT_BINS)
-			tail -= (double)hist[bins];
 	}
 	return best;
 }

@@ -8,7 +8,12 @@
  *
  * with P and Q the sums over all bins. The second is the only form that the authors of CFWS (arXiv 2312.10588) have
  * published, in statistic.py of their code; that it is the improved metric of their paper cannot be verified. It
- * charges a tail that is clipped, which P counts and Q does not. The search itself is our reconstruction. */
+ * charges a tail that is clipped, which P counts and Q does not. The search itself is our reconstruction.
+ *
+ * p has the clipped tail in the last part that has values: in an empty one neither form would see it. The first form
+ * compares shapes alone, and is 0 where a single part with values is left, whatever was clipped. So at most a hundredth
+ * of the values is clipped; of normal values with 4 bits the least squared error clips as many, with 8 bits far less.
+ */
 #ifndef QUANT_RANGE_H
 #define QUANT_RANGE_H
 
@@ -16,6 +21,7 @@
 #include <stdint.h>
 
 #define QUANT_BINS 2048
+#define QUANT_CLIPPED 100 /* at most one of that many values is clipped */
 
 double quant_divergence(const double *p, const double *q, int n, bool clip);
 
