@@ -1,8 +1,10 @@
 /* convert/contents.c - says what the weights in a checkpoint are: how many of each layer are alive, and the kernels of
  * one layer. A weight is dead if a strategy's mask says so, or, where no mask covers it, if it is exactly zero. */
 #include "train/checkpoint.h"
+#include "wasd/alive.h"
 #include "wasd/convert.h"
 #include "wasd/protocol.h"
+#include "wasd/slim.h"
 #include "weights/layers.h"
 
 #include <math.h>
@@ -142,20 +144,52 @@ static enum wasd_status open_both(const void *bytes, size_t len, struct checkpoi
 	return s ? s : checkpoint_check_names(c, *g, err);
 }
 
+/* How many values of an image a layer reads, found by the weights alone. */
+static enum wasd_status count_read(const struct checkpoint *c, const struct wasd_graph *g, int64_t *read,
+                                   struct wasd_err *err)
+{
+	size_t nodes = (size_t)wasd_graph_nodes(g), values = wasd_shape_count(wasd_graph_input_shape(g));
+	real *weights = wasd_calloc(wasd_graph_param_count(g), sizeof *weights);
+	const uint8_t **alive = wasd_calloc(nodes, sizeof *alive);
+	uint8_t *used = wasd_calloc(values, 1);
+	struct wasd_alive *a = NULL;
+	enum wasd_status s = weights && alive && used ?
+	                         checkpoint_load_params(c, g, "", weights, err) :
+	                         wasd_fail(err, WASD_ENOMEM, "no memory for the weights of a checkpoint");
+	if (!s)
+		s = wasd_alive_create(g, weights, NULL, &a, err);
+	for (size_t i = 0; !s && i < nodes; i++)
+		alive[i] = wasd_alive_of(a, (wasd_node)i);
+	if (!s)
+		wasd_slim_input(g, alive, used);
+	*read = 0;
+	for (size_t i = 0; !s && i < values; i++)
+		*read += used[i];
+	wasd_alive_destroy(a);
+	wasd_free(used);
+	wasd_free(alive);
+	wasd_free(weights);
+	return s;
+}
+
 enum wasd_status wasd_checkpoint_layers(const void *bytes, size_t len, cJSON **out, struct wasd_err *err)
 {
 	struct checkpoint c = {0};
 	struct wasd_graph *g = NULL;
 	struct totals sum = {0};
+	int64_t read;
 	cJSON *list = cJSON_CreateArray();
 	enum wasd_status s = list ? open_both(bytes, len, &c, &g, err) :
 	                            wasd_fail(err, WASD_ENOMEM, "no memory for the layers of a checkpoint");
 	if (!s)
 		s = list_layers(&c, g, list, &sum, err);
+	if (!s)
+		s = count_read(&c, g, &read, err);
 	if (!s) {
-		*out = wasd_message(NULL, "arch:s params:i weights:i alive:i share:d zeros:i layers:j", c.arch,
+		*out = wasd_message(NULL, "arch:s params:i weights:i alive:i share:d zeros:i inputs:i read:i layers:j", c.arch,
 		                    (int64_t)wasd_graph_param_count(g), (int64_t)sum.weights, (int64_t)sum.alive,
-		                    share(sum.alive, sum.weights), (int64_t)sum.zeros, list);
+		                    share(sum.alive, sum.weights), (int64_t)sum.zeros,
+		                    (int64_t)wasd_shape_count(wasd_graph_input_shape(g)), read, list);
 		list = NULL;
 		if (!*out)
 			s = wasd_fail(err, WASD_ENOMEM, "no memory for the layers of a checkpoint");

@@ -125,15 +125,17 @@ static void print_layer(const cJSON *l, int width)
 static void print_table(const cJSON *o)
 {
 	const cJSON *layers = wasd_json_get(o, "layers"), *l;
-	char number[6][CLIENT_NUMBER];
+	char number[8][CLIENT_NUMBER];
 	int width = name_width(layers);
 	client_say(client_text(o, "arch"));
 	printf(", checkpoint ");
 	client_say(client_text(o, "checkpoint"));
-	printf(" of epoch %s\n%s parameters; %s of %s weights are alive (%s %%), %s are zero\n\n",
+	printf(" of epoch %s\n%s parameters; %s of %s weights are alive (%s %%), %s are zero; %s of %s input values are "
+	       "read\n\n",
 	       client_number(o, "epoch", 1, 0, number[0]), client_number(o, "params", 1, 0, number[1]),
 	       client_number(o, "alive", 1, 0, number[2]), client_number(o, "weights", 1, 0, number[3]),
-	       client_number(o, "share", 100, 1, number[4]), client_number(o, "zeros", 1, 0, number[5]));
+	       client_number(o, "share", 100, 1, number[4]), client_number(o, "zeros", 1, 0, number[5]),
+	       client_number(o, "read", 1, 0, number[6]), client_number(o, "inputs", 1, 0, number[7]));
 	printf("%-*s %-7s %-15s %10s %10s %10s %8s  %s\n", width, "LAYER", "WHAT", "SHAPE", "PARAMETERS", "WEIGHTS",
 	       "ALIVE", "SHARE, %", "MASK");
 	cJSON_ArrayForEach(l, layers)

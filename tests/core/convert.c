@@ -609,6 +609,36 @@ static void alive_weights_of_each_layer(void)
 	}
 }
 
+/* Half of the columns of the first linear layer die: half of the pixels are not read. Channels of the images too. */
+static void input_values_that_are_read(void)
+{
+#define HALF(layers, strategies) \
+	"{\"model\":{\"name\":\"own\",\"layers\":[" layers "]},\"weights\":[" strategies \
+	"],\"train\":{\"epochs\":1,\"batch\":16}}"
+#define GONE(layer, granularity, share) \
+	"{\"type\":\"structured\",\"sparsity\":" share ",\"begin\":0.4,\"end\":0.7,\"every\":1,\"round_to\":1," \
+	"\"granularity\":\"" granularity "\",\"layers\":\"" layer "\"}"
+#define FLAT "{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\",\"name\":\"fc\"}"
+#define CONV "{\"type\":\"conv\",\"out\":8,\"name\":\"a\"}," FLAT
+	static const struct {
+		const char *spec;
+		double read;
+	} cases[] = {{HALF(FLAT, ""), 768},
+	             {HALF(FLAT, GONE("fc", "channel", "0.5")), 384},
+	             {HALF(CONV, GONE("a", "channel", "0.34")), 512}};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct tiny_run r = {0};
+		struct wasd_err err = {0};
+		cJSON *found = NULL;
+		tiny_go(&r, cases[i].spec, small);
+		CHECK_MSG(!r.status && !wasd_checkpoint_layers(r.file, r.len, &found, &err), "%s %s", r.err.msg, err.msg);
+		CHECK_NEAR(num_of(found, "inputs"), 768, 0);
+		CHECK_NEAR(num_of(found, "read"), cases[i].read, 0);
+		cJSON_Delete(found);
+		tiny_done(&r);
+	}
+}
+
 /* The window's numbers are the tensor's, to four digits, and null exactly where the mask has a 0. */
 static void kernels_of_a_layer(void)
 {
@@ -727,6 +757,7 @@ int main(void)
 	TEST_RUN(hostile_files);
 	TEST_RUN(import_without_memory);
 	TEST_RUN(alive_weights_of_each_layer);
+	TEST_RUN(input_values_that_are_read);
 	TEST_RUN(kernels_of_a_layer);
 	TEST_RUN(windows_that_do_not_fit);
 	TEST_RUN(contents_of_hostile_files);

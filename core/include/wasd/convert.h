@@ -25,12 +25,13 @@ enum wasd_status wasd_export_onnx(const struct wasd_mode_source *from, void **ou
                                   struct wasd_err *err);
 
 /* What the weights of a checkpoint are, as JSON; the caller owns *out:
- *     {"arch","params":N of the network,"weights":N,"alive":N,"share":X,"zeros":N,
+ *     {"arch","params":N of the network,"weights":N,"alive":N,"share":X,"zeros":N,"inputs":N,"read":N,
  *      "layers":[{"name","op","shape":[O,I/groups,kh,kw] or [O,I],"params":N,"weights":N,"alive":N,"share":X,"zeros":N,
  *                 "masks":[strategies that keep one]}]}
  * for the convolutions and linear layers in execution order. weights: without biases and batch normalisation, which
  * params has. A weight is alive if every mask says so, or, without a mask, if it is not zero; zeros: the weights that
- * are exactly zero. */
+ * are exactly zero. inputs: the values of an image (C*H*W); read: those that reach the logits through living channels,
+ * by the weights alone. */
 enum wasd_status wasd_checkpoint_layers(const void *bytes, size_t len, cJSON **out, struct wasd_err *err);
 
 /* A window of a layer's weights: outputs and inputs from these indices on. outputs or inputs 0: as many as are well
