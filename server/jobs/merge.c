@@ -4,7 +4,7 @@
  *   (process/task.h) -> STORING, its checkpoint, then its file (loader) -> ENDED
  *
  * All decisions are made from the files: a merge whose file has no "state" has not ended. When the daemon stops, the
- * file stays as it is. */
+ * file stays as it is. What cannot be stored at the end for lack of room or memory is tried again. */
 #include "jobs/merge.h"
 
 #include "jobs/scheduler.h"
@@ -22,7 +22,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { MERGE_NICE = 10, KEPT_MAX = 100, WAITING_MAX = 16, FILE_MAX = 1 << 20 };
+/* FILE_MAX: above what a message of the engine and a request can hold, unless printing them anew makes them longer. */
+enum { MERGE_NICE = 10, KEPT_MAX = 100, WAITING_MAX = 16, FILE_MAX = 4 << 20, AGAIN_MS = 1000 };
 enum state { WAITING, LOADING, RUNNING, STORING, ENDED };
 
 struct merge {
@@ -32,6 +33,7 @@ struct merge {
 	/* with lock */
 	enum state state;
 	bool dropped;  /* deleted while it ran: it ends without a file */
+	bool held;     /* from LOADING until the loader and [S] have let go of it: only `ended` frees it */
 	cJSON *record; /* the file */
 	int64_t done, of;
 	/* the loader's, or [S] */
@@ -46,6 +48,8 @@ struct merge {
 	struct task task;
 	const void *file; /* the merged checkpoint */
 	size_t file_bytes;
+	char made[32];    /* the id of the stored checkpoint; "": not stored */
+	int64_t again_us; /* when to try again to store how it ended; 0: it has not failed */
 };
 
 struct merges {
@@ -89,22 +93,35 @@ static void merge_free(struct merge *m)
 
 /* ---- the file; with lock ---------------------------------------------------------------------------------------- */
 
-static enum wasd_status write_record(const struct merge *m, struct wasd_err *err)
+static enum wasd_status write_record(const struct merge *m, const cJSON *record, struct wasd_err *err)
 {
-	char *path = wasd_asprintf("%s/%s.json", m->g->dir, m->id), *text = wasd_json_print(m->record);
-	enum wasd_status s = path && text ? wasd_file_write_atomic(path, text, strlen(text), err) :
-	                                    wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
+	char *path = wasd_asprintf("%s/%s.json", m->g->dir, m->id), *text = wasd_json_print(record);
+	enum wasd_status s = WASD_OK;
+	if (!path || !text)
+		s = wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
+	else if (strlen(text) > FILE_MAX)
+		s = wasd_fail(err, WASD_ETOOBIG, "the merge's file would have %zu bytes, the limit is %d", strlen(text),
+		              FILE_MAX);
+	else
+		s = wasd_file_write_atomic(path, text, strlen(text), err);
 	wasd_free(path);
 	wasd_free(text);
 	return s;
 }
 
-static void remove_record(const struct merge *m)
+/* A file that is not there is fine. */
+static enum wasd_status remove_record(const struct merge *m, struct wasd_err *err)
 {
 	char *path = wasd_asprintf("%s/%s.json", m->g->dir, m->id);
-	if (path && unlink(path) && errno != ENOENT)
-		log_line(LOG_WARN, "cannot remove a merge's file", "merge=%s", m->id);
+	enum wasd_status s = WASD_OK;
+	if (!path)
+		s = wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
+	else if (unlink(path) && errno != ENOENT)
+		s = wasd_fail_errno(err, errno, "%s", path);
+	else
+		s = wasd_fsync_dir(m->g->dir, err);
 	wasd_free(path);
+	return s;
 }
 
 static struct merge **find(struct merges *g, const char *id)
@@ -129,11 +146,10 @@ static void trim(struct merges *g)
 		n++;
 	for (struct merge **at = &g->list; *at && n >= KEPT_MAX;) {
 		struct merge *m = *at;
-		if (m->state != ENDED) {
+		if (m->held || m->state != ENDED || remove_record(m, NULL)) {
 			at = &m->next;
 			continue;
 		}
-		remove_record(m);
 		*at = m->next;
 		merge_free(m);
 		n--;
@@ -153,8 +169,11 @@ static bool put(cJSON *j, const char *key, cJSON *v)
 	return false;
 }
 
-static enum wasd_status store(struct merge *m, char id[32], struct wasd_err *err)
+/* Stores the checkpoint, once. */
+static enum wasd_status store(struct merge *m, struct wasd_err *err)
 {
+	if (m->made[0])
+		return WASD_OK;
 	const char *sha = "";
 	wasd_json_str(m->task.end.said, "sha256", &sha);
 	char *info = wasd_json_print(wasd_json_get(m->task.end.said, "info")),
@@ -165,31 +184,52 @@ static enum wasd_status store(struct merge *m, char id[32], struct wasd_err *err
 	                             .reason = "merge",
 	                             .info = info,
 	                             .metrics_json = metrics};
-	enum wasd_status s = info && metrics ? storage_ckpt_store(m->g->cfg.db, &in, id, err) :
+	enum wasd_status s = info && metrics ? storage_ckpt_store(m->g->cfg.db, &in, m->made, err) :
 	                                       wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
 	wasd_free(info);
 	wasd_free(metrics);
 	return s;
 }
 
-/* What the file says about the end. False: no memory. */
-static bool end_record(struct merge *m, const char *checkpoint)
+/* What the file says about the end. NULL: no memory. */
+static cJSON *end_record(const struct merge *m)
 {
-	cJSON *r = m->record;
+	cJSON *r = cJSON_Duplicate(m->record, true);
 	const cJSON *said = m->task.end.said;
-	bool ok = put(r, "state", cJSON_CreateString(m->err.status ? "failed" : "ready")) &&
+	bool failed = m->err.status != WASD_OK;
+	bool ok = r && put(r, "state", cJSON_CreateString(failed ? "failed" : "ready")) &&
 	          put(r, "finished_at", cJSON_CreateNumber((double)wasd_now_ms()));
-	if (m->err.status)
-		return ok && put(r, "message", cJSON_CreateString(m->err.msg)) &&
-		       put(r, "pointer", cJSON_CreateString(m->err.pointer));
-	return ok && put(r, "checkpoint", cJSON_CreateString(checkpoint)) &&
-	       put(r, "metrics", cJSON_Duplicate(wasd_json_get(said, "metrics"), true)) &&
-	       put(r, "merge", cJSON_Duplicate(wasd_json_get(wasd_json_get(said, "info"), "merge"), true));
+	if (failed)
+		ok = ok && put(r, "message", cJSON_CreateString(m->err.msg)) &&
+		     put(r, "pointer", cJSON_CreateString(m->err.pointer));
+	else
+		ok = ok && put(r, "checkpoint", cJSON_CreateString(m->made)) &&
+		     put(r, "metrics", cJSON_Duplicate(wasd_json_get(said, "metrics"), true)) &&
+		     put(r, "merge", cJSON_Duplicate(wasd_json_get(wasd_json_get(said, "info"), "merge"), true));
+	if (ok)
+		return r;
+	cJSON_Delete(r);
+	return NULL;
 }
 
-static void tell_end(struct merge *m, const char *checkpoint)
+/* With lock: the file, then the record in memory. */
+static enum wasd_status write_end(struct merge *m, struct wasd_err *err)
 {
-	cJSON *data = wasd_message(NULL, "state:s checkpoint:s", m->err.status ? "failed" : "ready", checkpoint);
+	cJSON *r = end_record(m);
+	enum wasd_status s = r ? write_record(m, r, err) : wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
+	if (s) {
+		cJSON_Delete(r);
+		return s;
+	}
+	cJSON_Delete(m->record);
+	m->record = r;
+	m->state = ENDED;
+	return WASD_OK;
+}
+
+static void tell_end(struct merge *m)
+{
+	cJSON *data = wasd_message(NULL, "state:s checkpoint:s", m->err.status ? "failed" : "ready", m->made);
 	char *text = data ? wasd_json_print(data) : NULL;
 	if (text)
 		storage_event_add(m->g->cfg.db, "checkpoints", "checkpoint.merge", m->id, text, NULL, NULL);
@@ -198,7 +238,7 @@ static void tell_end(struct merge *m, const char *checkpoint)
 	if (m->err.status)
 		log_about(m->id, LOG_WARN, "merge failed", "merge=%s why=%s", m->id, LOG_Q(m->err.msg));
 	else
-		log_about(m->id, LOG_INFO, "merge ready", "merge=%s checkpoint=%s bytes=%zu", m->id, checkpoint, m->file_bytes);
+		log_about(m->id, LOG_INFO, "merge ready", "merge=%s checkpoint=%s bytes=%zu", m->id, m->made, m->file_bytes);
 }
 
 /* [S] */
@@ -206,37 +246,67 @@ static void ended(void *ctx)
 {
 	struct merge *m = ctx;
 	struct merges *g = m->g;
+	g->current = NULL;
 	pthread_mutex_lock(&g->lock);
+	release(m);
+	m->held = false;
 	const bool gone = m->dropped;
 	if (gone)
 		unlist(m);
 	pthread_mutex_unlock(&g->lock);
-	g->current = NULL;
 	if (gone)
 		merge_free(m);
-	else
-		release(m);
 	launch_next(g);
 }
 
-/* Loader: stores the checkpoint, then the file. A kill in between repeats the merge, which finds its checkpoint stored.
- */
+/* [S] */
+static void not_yet(void *ctx)
+{
+	struct merge *m = ctx;
+	m->again_us = wasd_mono_us() + AGAIN_MS * 1000ll;
+}
+
+static bool is_dropped(struct merge *m)
+{
+	pthread_mutex_lock(&m->g->lock);
+	bool dropped = m->dropped;
+	pthread_mutex_unlock(&m->g->lock);
+	return dropped;
+}
+
+static bool may_pass(enum wasd_status s)
+{
+	return s == WASD_ENOMEM || s == WASD_EBUSY || s == WASD_EFULL;
+}
+
+/* Stores the checkpoint, then the file. A kill in between repeats the merge, which finds its checkpoint stored. False:
+ * to be tried again. */
+static bool settle(struct merge *m)
+{
+	struct wasd_err err = {0};
+	enum wasd_status s = m->err.status ? WASD_OK : store(m, &err);
+	if (s && !may_pass(s))
+		m->err = err;
+	if (!may_pass(s)) {
+		pthread_mutex_lock(&m->g->lock);
+		s = m->dropped ? WASD_OK : write_end(m, &err);
+		pthread_mutex_unlock(&m->g->lock);
+	}
+	if (s == WASD_ETOOBIG)
+		m->err = err; /* the file says so the next time */
+	if (s && !m->again_us)
+		log_about(m->id, LOG_WARN, "cannot store how a merge ended yet", "merge=%s why=%s", m->id, LOG_Q(err.msg));
+	return !s;
+}
+
+/* Loader */
 static void finish(struct pool_job *job)
 {
 	struct merge *m = (struct merge *)((char *)job - offsetof(struct merge, job));
-	char id[32] = "";
-	struct wasd_err err = {0};
-	if (!m->err.status)
-		store(m, id, &m->err);
-	pthread_mutex_lock(&m->g->lock);
-	if (!m->dropped) {
-		if (!end_record(m, id) || write_record(m, &err))
-			log_line(LOG_WARN, "cannot write how a merge ended", "merge=%s why=%s", m->id, LOG_Q(err.msg));
-		m->state = ENDED;
-	}
-	pthread_mutex_unlock(&m->g->lock);
-	tell_end(m, id);
-	m->post = (struct sup_post){.fn = ended, .ctx = m};
+	bool over = is_dropped(m) || settle(m);
+	if (over && !is_dropped(m))
+		tell_end(m);
+	m->post = (struct sup_post){.fn = over ? ended : not_yet, .ctx = m};
 	supervisor_post(m->g->cfg.sup, &m->post);
 }
 
@@ -262,10 +332,12 @@ static void conclude(struct merge *m)
 static enum wasd_status on_progress(void *self, struct wasd_frame *f, struct wasd_err *err)
 {
 	struct merge *m = self;
-	(void)err;
+	int64_t done = 0, of = 0;
+	if (!wasd_json_i64(f->json, "done", &done) || !wasd_json_i64(f->json, "of", &of) || of < done)
+		return wasd_fail(err, WASD_ECORRUPT, "progress of %lld of %lld", (long long)done, (long long)of);
 	pthread_mutex_lock(&m->g->lock);
-	wasd_json_i64(f->json, "done", &m->done);
-	wasd_json_i64(f->json, "of", &m->of);
+	m->done = done;
+	m->of = of;
 	pthread_mutex_unlock(&m->g->lock);
 	return WASD_OK;
 }
@@ -425,8 +497,10 @@ static void launch_next(struct merges *g)
 	struct merge *m = g->list;
 	while (m && m->state != WAITING)
 		m = m->next;
-	if (m)
+	if (m) {
 		m->state = LOADING;
+		m->held = true;
+	}
 	pthread_mutex_unlock(&g->lock);
 	if (!m)
 		return;
@@ -455,13 +529,28 @@ void merges_poke(struct merges *g)
 		supervisor_post(g->cfg.sup, &g->poke);
 }
 
+static void merges_tick(void *ctx)
+{
+	struct merges *g = ctx;
+	struct merge *m = g->current;
+	if (!m || !m->again_us || wasd_mono_us() < m->again_us)
+		return;
+	m->again_us = INT64_MAX;
+	conclude(m);
+}
+
+static bool has_task(struct merges *g, bool dropped)
+{
+	pthread_mutex_lock(&g->lock);
+	bool has = g->current && g->current->state == RUNNING && (g->current->dropped || !dropped);
+	pthread_mutex_unlock(&g->lock);
+	return has;
+}
+
 static void kill_dropped(void *ctx)
 {
 	struct merges *g = ctx;
-	pthread_mutex_lock(&g->lock);
-	bool dropped = g->current && g->current->dropped && g->current->state == RUNNING;
-	pthread_mutex_unlock(&g->lock);
-	if (dropped)
+	if (has_task(g, true))
 		task_kill(&g->current->task, "the merge was deleted");
 }
 
@@ -479,7 +568,6 @@ static enum wasd_status begin(struct merges *g, cJSON *record, char id[40], stru
 	*m = (struct merge){.g = g, .fd = -1, .record = record};
 	wasd_ulid("merge_", m->id);
 	pthread_mutex_lock(&g->lock);
-	trim(g);
 	for (const struct merge *o = g->list; o; o = o->next)
 		waiting += o->state != ENDED;
 	if (waiting >= WAITING_MAX)
@@ -487,9 +575,10 @@ static enum wasd_status begin(struct merges *g, cJSON *record, char id[40], stru
 	else if (!put(record, "id", cJSON_CreateString(m->id)) ||
 	         !put(record, "created_at", cJSON_CreateNumber((double)wasd_now_ms())))
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
-	else
-		s = write_record(m, err);
+	else if ((s = write_record(m, record, err)))
+		remove_record(m, NULL); /* it may have its name already */
 	if (!s) {
+		trim(g);
 		memcpy(id, m->id, sizeof m->id);
 		log_remember(id);
 		*find(g, "") = m;
@@ -550,20 +639,20 @@ static enum wasd_status forget(struct merges *g, const char *id, struct wasd_err
 {
 	pthread_mutex_lock(&g->lock);
 	struct merge *m = *find(g, id), *free_now = NULL;
-	bool there = m && !m->dropped, runs = there && m->state != WAITING && m->state != ENDED;
-	if (there) {
-		remove_record(m);
+	enum wasd_status s = m && !m->dropped ? remove_record(m, err) :
+	                                        wasd_fail(err, WASD_ENOTFOUND, "no merge %.60s", id);
+	bool held = !s && m->held;
+	if (held)
 		m->dropped = true;
-	}
-	if (there && !runs) {
+	if (!s && !held) {
 		unlist(m);
 		free_now = m;
 	}
 	pthread_mutex_unlock(&g->lock);
 	merge_free(free_now);
-	if (runs)
+	if (held)
 		supervisor_call(g->cfg.sup, kill_dropped, g);
-	return there ? WASD_OK : wasd_fail(err, WASD_ENOTFOUND, "no merge %.60s", id);
+	return s;
 }
 
 struct api_merges merges_api(struct merges *g)
@@ -573,18 +662,22 @@ struct api_merges merges_api(struct merges *g)
 
 /* ---- start and end ---------------------------------------------------------------------------------------------- */
 
-static bool read_record(struct merges *g, const char *name)
+static enum wasd_status read_record(struct merges *g, const char *name, struct wasd_err *err)
 {
+	const struct wasd_json_limits limits = {FILE_MAX, WASD_JSON_BULK.depth, 2 * WASD_JSON_BULK.nodes};
 	char *path = wasd_asprintf("%s/%s", g->dir, name), *text = NULL;
-	size_t len = strlen(name), bytes;
+	size_t len = strlen(name), bytes = 0;
 	const char *state;
 	struct merge *m = wasd_calloc(1, sizeof *m);
-	bool ok = path && m && len > 5 && len - 5 < sizeof m->id && !strcmp(name + len - 5, ".json") &&
-	          wasd_file_read(path, FILE_MAX, &text, &bytes, NULL) == WASD_OK;
+	enum wasd_status s = path && m ? wasd_file_read(path, FILE_MAX, &text, &bytes, err) :
+	                                 wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
 	if (m)
 		*m = (struct merge){.g = g, .fd = -1};
-	ok = ok && wasd_json_parse(text, bytes, WASD_JSON_BULK, &m->record, NULL) == WASD_OK && cJSON_IsObject(m->record);
-	if (ok) {
+	if (!s)
+		s = wasd_json_parse(text, bytes, limits, &m->record, err);
+	if (!s && !cJSON_IsObject(m->record))
+		s = wasd_fail(err, WASD_ECORRUPT, "it is no merge");
+	if (!s) {
 		snprintf(m->id, sizeof m->id, "%.*s", (int)len - 5, name);
 		m->state = wasd_json_str(m->record, "state", &state) ? ENDED : WAITING;
 		*find(g, "") = m;
@@ -593,27 +686,51 @@ static bool read_record(struct merges *g, const char *name)
 	merge_free(m);
 	wasd_free(text);
 	wasd_free(path);
-	return ok;
+	return s;
 }
 
-/* In the order of their ids, which is that of their time. Files that are none of ours are removed. */
+static bool is_record(const struct merges *g, const char *name)
+{
+	size_t len = strlen(name);
+	return len > 5 && len - 5 < sizeof g->list->id && !strcmp(name + len - 5, ".json");
+}
+
+/* What a kill left of wasd_file_write_atomic. */
+static void remove_leftover(const struct merges *g, const char *name)
+{
+	char *path = strstr(name, ".json.tmp-") ? wasd_asprintf("%s/%s", g->dir, name) : NULL;
+	if (path)
+		unlink(path);
+	wasd_free(path);
+}
+
+/* In the order of their ids, which is that of their time. A file that cannot be read stays. */
 static enum wasd_status read_records(struct merges *g, struct wasd_err *err)
 {
 	struct dirent **names = NULL;
+	enum wasd_status s = WASD_OK;
 	int n = scandir(g->dir, &names, NULL, alphasort);
 	if (n < 0)
 		return wasd_fail_errno(err, errno, "%s", g->dir);
 	for (int i = 0; i < n; i++) {
-		if (names[i]->d_name[0] != '.' && !read_record(g, names[i]->d_name)) {
-			char *path = wasd_asprintf("%s/%s", g->dir, names[i]->d_name);
-			if (path)
-				unlink(path);
-			wasd_free(path);
-		}
+		struct wasd_err why = {0};
+		const char *name = names[i]->d_name;
+		if (!is_record(g, name))
+			remove_leftover(g, name);
+		else if (!s && read_record(g, name, &why) == WASD_ENOMEM)
+			s = wasd_fail(err, WASD_ENOMEM, "%s/%s: %.200s", g->dir, name, why.msg);
+		else if (why.status)
+			log_line(LOG_ERROR, "cannot read a merge", "file=%s/%s why=%s", g->dir, name, LOG_Q(why.msg));
 		free(names[i]);
 	}
 	free(names);
-	return WASD_OK;
+	return s;
+}
+
+static void do_register(void *ctx)
+{
+	struct merges *g = ctx;
+	supervisor_every(g->cfg.sup, merges_tick, g);
 }
 
 enum wasd_status merges_create(const struct merges_config *cfg, struct merges **out, struct wasd_err *err)
@@ -630,18 +747,20 @@ enum wasd_status merges_create(const struct merges_config *cfg, struct merges **
 		s = read_records(g, err);
 	if (!s)
 		s = pool_create("merge-load", 1, 4, &g->loader, err);
-	if (s)
+	if (s) {
 		merges_destroy(g);
-	else
-		*out = g;
-	return s;
+		return s;
+	}
+	supervisor_call(cfg->sup, do_register, g);
+	*out = g;
+	return WASD_OK;
 }
 
 static void do_stop(void *ctx)
 {
 	struct merges *g = ctx;
 	g->stopping = true;
-	if (g->current && g->current->state == RUNNING)
+	if (has_task(g, false))
 		task_kill(&g->current->task, "the daemon is stopping");
 }
 

@@ -581,9 +581,9 @@ static _Noreturn void fake_ingest(void)
 	fake_linger(true);
 }
 
-/* kind 0: correct; 1: not sealed; 2: shorter than announced; 3: without a descriptor; 4: larger than the limit; 5:
- * wrong digest. */
-static void fake_overlay(const char *word, int kind, const char *info)
+/* A message with a file. kind 0: correct; 1: not sealed; 2: shorter than announced; 3: without a descriptor; 4: larger
+ * than the limit; 5: wrong digest. */
+static void fake_file(const char *type, const char *word, int kind, const char *info, const char *more)
 {
 	char sha[WASD_SHA256_HEX], text[1200];
 	size_t n = strlen(word);
@@ -596,11 +596,65 @@ static void fake_overlay(const char *word, int kind, const char *info)
 	} else if (kind != 3) {
 		wasd_memfd_sealed("x", word, kind == 2 ? 1 : n, &fd, NULL);
 	}
-	snprintf(text, sizeof text, "{\"type\":\"made\",\"bytes\":%zu,\"sha256\":\"%s\",\"info\":%s}",
-	         kind == 4 ? (size_t)65 << 20 : n, sha, info);
+	snprintf(text, sizeof text, "{\"type\":\"%s\",\"bytes\":%zu,\"sha256\":\"%s\",\"info\":%s%s}", type,
+	         kind == 4 ? (size_t)65 << 20 : n, sha, info, more);
 	(kind == 3 ? fake_break : fake_send)(cJSON_Parse(text), NULL, 0, fd);
 	if (fd >= 0)
 		close(fd);
+}
+
+static void fake_overlay(const char *word, int kind, const char *info)
+{
+	fake_file("made", word, kind, info, "");
+}
+
+static void fake_merged(const char *word, int kind)
+{
+	fake_file("merged", word, kind, "{\"merge\":{\"from\":[]}}", ",\"metrics\":{}");
+}
+
+/* The request names the fault. */
+static _Noreturn void fake_merge(struct wasd_frame *m)
+{
+	char path[64];
+	const char *fault = "";
+	if (m->fd < 0 || !wasd_json_str(wasd_json_get(m->json, "request"), "fault", &fault))
+		_exit(8);
+	fake_say("{\"type\":\"progress\",\"done\":1,\"of\":3}");
+	if (IS("told"))
+		fake_say(
+			"{\"type\":\"failed\",\"status\":\"einval\",\"pointer\":\"/checkpoints/1\",\"message\":\"another network\"}");
+	if (IS("backwards"))
+		fake_say("{\"type\":\"progress\",\"done\":4,\"of\":3}");
+	if (IS("endless"))
+		BREAK("{\"type\":\"progress\",\"done\":1}");
+	if (IS("dies"))
+		raise(SIGKILL);
+	if (IS("unsealed"))
+		fake_merged(fault, 1);
+	if (IS("short"))
+		fake_merged(fault, 2);
+	if (IS("nofile"))
+		fake_merged(fault, 3);
+	if (IS("wrongsha"))
+		fake_merged(fault, 5);
+	if (IS("noinfo"))
+		fake_file("merged", fault, 0, "{}", ",\"metrics\":{}");
+	if (IS("twice"))
+		fake_merged(fault, 0);
+	fault_file(path, getppid());
+	while (IS("slow") && access(path, F_OK)) {
+		struct wasd_frame none = fake_hear(100, true);
+		wasd_frame_done(&none);
+	}
+	if (IS("big")) {
+		static char big[512 << 10];
+		memset(big, 'b', sizeof big - 1);
+		fake_merged(big, 0);
+	}
+	if (IS("fine") || IS("twice") || IS("slow"))
+		fake_merged(fault, 0);
+	_exit(0);
 }
 
 #define FAKE_INFO \
@@ -611,6 +665,8 @@ static _Noreturn void fake_profile(void)
 	char path[64];
 	fake_hello("profile", WASD_VERSION);
 	struct wasd_frame m = fake_hear(-1, true);
+	if (m.type && !strcmp(m.type, "merge"))
+		fake_merge(&m);
 	const char *name = "", *dataset = "", *desire = "";
 	int64_t threads = 0, nice = 0, bytes = 0;
 	wasd_json_str(m.json, "name", &name);

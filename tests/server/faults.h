@@ -8,6 +8,7 @@
 #include "fake_engine.h"
 #include "jobs/ingest.h"
 #include "log.h"
+#include "jobs/merge.h"
 #include "jobs/search.h"
 #include "jobs/scheduler.h"
 #include "serving/serving.h"
@@ -29,6 +30,8 @@ static struct sched *jobs;
 static struct serving *serving;
 static struct ingest *ingest;
 static struct profiles *profiles;
+static struct merges *merges;
+static uint64_t quota; /* bytes; 0: none */
 static char dir[64], engine[128];
 /* Used by start. A test of one of these limits sets its own; in the others a process that has no turn for a while must
  * not run into it. */
@@ -54,7 +57,7 @@ __attribute__((unused)) static void profile_ready(void *ctx, const char *checkpo
 __attribute__((unused)) static void start_parts(int workers)
 {
 	struct wasd_err err = {0};
-	struct storage_opts so = {.low_water_bytes = 1, .ballast_bytes = 4096};
+	struct storage_opts so = {.low_water_bytes = 1, .ballast_bytes = 4096, .quota_bytes = quota};
 	CHECK_MSG(storage_open(dir, &so, &db, &err) == WASD_OK, "%s", err.msg);
 	struct supervisor_config sc = {.engine = engine, .heartbeat_ms = heartbeat_ms, .kill_ms = kill_ms, .tick_ms = 50};
 	CHECK_INT(supervisor_create(&sc, &sup, &err), WASD_OK);
@@ -82,6 +85,9 @@ __attribute__((unused)) static void start_parts(int workers)
 	struct profiles_config pc =
 		{.db = db, .sup = sup, .data_dir = dir, .threads = 2, .changed = profile_ready, .settled = profile_settled};
 	CHECK_INT(profiles_create(&pc, &profiles, &err), WASD_OK);
+	struct merges_config mc = {.db = db, .sup = sup, .data_dir = dir, .threads = 2};
+	CHECK_INT(merges_create(&mc, &merges, &err), WASD_OK);
+	merges_poke(merges);
 }
 
 __attribute__((unused)) static void start(int workers)
@@ -131,10 +137,12 @@ __attribute__((unused)) static void stop_parts(void)
 {
 	ingest_stop(ingest);
 	profiles_stop(profiles);
+	merges_stop(merges);
 	serve_stop(serving);
 	supervisor_stop(sup);
 	sched_stop(jobs);
 	profiles_destroy(profiles);
+	merges_destroy(merges);
 	storage_close(db);
 	sched_destroy(jobs);
 	ingest_destroy(ingest);

@@ -1,0 +1,383 @@
+/* Merges that fail, are deleted at any time, cannot be stored at once, or continue after a restart. */
+#include "faults.h"
+
+static char ckpt[32];
+
+static enum wasd_status ask_with(cJSON *request, char id[40], struct wasd_err *err)
+{
+	cJSON *record = cJSON_CreateObject(), *two = cJSON_AddArrayToObject(record, "checkpoints");
+	for (int i = 0; i < 2; i++)
+		cJSON_AddItemToArray(two, cJSON_CreateString(ckpt));
+	cJSON_AddItemToObject(record, "request", request);
+	return merges_api(merges).begin(merges, record, id, err);
+}
+
+static void ask(const char *fault, char id[40])
+{
+	struct wasd_err err = {0};
+	cJSON *request = cJSON_CreateObject();
+	cJSON_AddStringToObject(request, "fault", fault);
+	CHECK_MSG(ask_with(request, id, &err) == WASD_OK, "%s", err.msg);
+}
+
+static cJSON *show_merge(const char *id)
+{
+	cJSON *j = NULL;
+	merges_api(merges).get(merges, id, &j, NULL);
+	return j;
+}
+
+static bool is(const cJSON *j, const char *states)
+{
+	const char *state = "none";
+	wasd_json_str(j, "state", &state);
+	return strstr(states, state) != NULL;
+}
+
+static bool has_process(void)
+{
+	cJSON *all = supervisor_processes(sup);
+	int n = cJSON_GetArraySize(all);
+	cJSON_Delete(all);
+	return n > 0;
+}
+
+/* It has shown its progress and its process is gone, or: is still there. */
+static bool has_come(const cJSON *j, bool process)
+{
+	int64_t done = 0;
+	return is(j, "running") && wasd_json_i64(wasd_json_get(j, "progress"), "done", &done) && done == 1 &&
+	       has_process() == process;
+}
+
+enum until { ENDED, WORKS, IS_STORED };
+
+static cJSON *wait_merge(const char *id, enum until until)
+{
+	int64_t end = wasd_mono_us() + 10000000ll * PATIENCE;
+	for (;;) {
+		cJSON *j = show_merge(id);
+		bool there = until == ENDED ? is(j, "ready,failed") : has_come(j, until == WORKS);
+		if (there || !j || wasd_mono_us() > end) {
+			CHECK_MSG(there, "%s: %s", id, j ? "it stays" : "it is gone");
+			return j;
+		}
+		cJSON_Delete(j);
+		poll(NULL, 0, 1);
+	}
+}
+
+static void await(const char *id, enum until until)
+{
+	cJSON_Delete(wait_merge(id, until));
+}
+
+static void becomes(const char *id, const char *state)
+{
+	const char *message = "";
+	cJSON *j = wait_merge(id, ENDED);
+	wasd_json_str(j, "message", &message);
+	CHECK_MSG(is(j, state), "%s is not %s: %s", id, state, message);
+	cJSON_Delete(j);
+}
+
+static enum wasd_status forget(const char *id)
+{
+	return merges_api(merges).forget(merges, id, NULL);
+}
+
+static void is_gone(const char *id)
+{
+	cJSON *j = show_merge(id);
+	CHECK(!j);
+	cJSON_Delete(j);
+}
+
+static int events_of(const char *id)
+{
+	struct storage_event_list l = {0};
+	CHECK_INT(storage_event_read(db, 0, "checkpoints", id, 100, &l, NULL), WASD_OK);
+	int n = (int)l.n;
+	storage_event_list_done(&l);
+	return n;
+}
+
+static int events(void)
+{
+	return events_of(NULL);
+}
+
+static int listed(void)
+{
+	cJSON *all = merges_api(merges).list(merges);
+	int n = cJSON_GetArraySize(all);
+	cJSON_Delete(all);
+	return n;
+}
+
+static int merged(void)
+{
+	struct storage_ckpt_list l = {0};
+	CHECK_INT(storage_ckpt_list(db, NULL, &l, NULL), WASD_OK);
+	int n = (int)l.n;
+	storage_ckpt_list_done(&l);
+	return n;
+}
+
+static void reaches(int (*count)(void), int n)
+{
+	int64_t end = wasd_mono_us() + 10000000ll * PATIENCE;
+	while (count() != n && wasd_mono_us() < end)
+		poll(NULL, 0, 1);
+	CHECK_INT(count(), n);
+}
+
+static void begin(void)
+{
+	char path[64];
+	fault_file(path, getpid());
+	unlink(path);
+	quota = 0;
+	start(1);
+	make_ckpt("fine", ckpt);
+}
+
+static void faults(void)
+{
+	static const struct {
+		const char *name, *state, *in_message;
+	} cases[] = {
+		{"fine", "ready", NULL},
+		{"told", "failed", "another network"},
+		{"dies", "failed", "signal 9"},
+		{"quits", "failed", "ended early"},
+		{"backwards", "failed", "progress of 4 of 3"},
+		{"endless", "failed", "broke the protocol"},
+		{"unsealed", "failed", "broke the protocol"},
+		{"short", "failed", "broke the protocol"},
+		{"nofile", "failed", "memory file"},
+		{"wrongsha", "failed", "SHA-256"},
+		{"noinfo", "failed", "merged has no valid info"},
+		{"twice", "failed", "merged after its end"},
+	};
+	char id[40];
+	begin();
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		const char *message = NULL;
+		ask(cases[i].name, id);
+		cJSON *j = wait_merge(id, ENDED);
+		wasd_json_str(j, "message", &message);
+		CHECK_MSG(is(j, cases[i].state), "%s: %s", cases[i].name, message);
+		CHECK_MSG(!cases[i].in_message || (message && strstr(message, cases[i].in_message)), "%s: %s", cases[i].name,
+		          message);
+		cJSON_Delete(j);
+	}
+	CHECK_INT(merged(), 1);
+	stop();
+}
+
+/* It still uses the memory of the merge when others see that it has ended. */
+static void deleted_at_its_end(void)
+{
+	char id[40];
+	begin();
+	for (int i = 0; i < 100; i++) {
+		ask(i % 2 ? "told" : "fine", id);
+		await(id, ENDED);
+		CHECK_INT(forget(id), WASD_OK);
+		is_gone(id);
+	}
+	CHECK_INT(listed(), 0);
+	stop();
+}
+
+static void deleted_in_the_middle(void)
+{
+	char slow[40], waits[40], told[40], id[40];
+	begin();
+	ask("slow", slow);
+	ask("fine", waits);
+	ask("told", told);
+	await(slow, WORKS);
+	CHECK_INT(forget(waits), WASD_OK);
+	CHECK_INT(forget(slow), WASD_OK);
+	is_gone(slow);
+	CHECK_INT(forget(slow), WASD_ENOTFOUND);
+	becomes(told, "failed");
+	CHECK_INT(merged(), 0);
+	reaches(events, 1);
+	CHECK_INT(events_of(told), 1);
+	/* At once: while its checkpoints are read, or before. */
+	for (int i = 0; i < 30; i++) {
+		ask("fine", id);
+		poll(NULL, 0, i % 3);
+		CHECK_INT(forget(id), WASD_OK);
+	}
+	ask("told", told);
+	becomes(told, "failed");
+	CHECK_INT(listed(), 2);
+	stop();
+}
+
+/* A checkpoint of 1 MiB, and room for a quarter more. */
+static void fill(char spare[32])
+{
+	struct wasd_err err = {0};
+	struct storage_disk d = {0};
+	char sha[WASD_SHA256_HEX], *data = wasd_calloc(1, 1 << 20);
+	wasd_sha256_of(data, 1 << 20, sha);
+	struct storage_ckpt_in in =
+		{.data = data, .bytes = 1 << 20, .sha256 = sha, .reason = "import", .info = "{}", .metrics_json = "{}"};
+	CHECK_MSG(storage_ckpt_store(db, &in, spare, &err) == WASD_OK, "%s", err.msg);
+	wasd_free(data);
+	stop_parts();
+	quota = 1ull << 40;
+	start_parts(1);
+	storage_disk(db, &d);
+	stop_parts();
+	quota = d.used + (256 << 10);
+	start_parts(1);
+}
+
+static void no_room(void)
+{
+	char first[40], told[40], id[40], spare[32];
+	struct wasd_err err = {0};
+	begin();
+	fill(spare);
+	/* Deleted while it waits for room: nothing is stored or told. */
+	ask("big", first);
+	ask("told", told);
+	await(first, IS_STORED);
+	CHECK_INT(forget(first), WASD_OK);
+	becomes(told, "failed");
+	reaches(events, 1);
+	CHECK_INT(events_of(told), 1);
+	CHECK_INT(merged(), 1);
+	/* Not lost: it is stored when there is room. */
+	ask("big", id);
+	await(id, IS_STORED);
+	CHECK_MSG(storage_ckpt_delete(db, spare, "t", &err) == WASD_OK, "%s", err.msg);
+	becomes(id, "ready");
+	CHECK_INT(merged(), 1);
+	reaches(events, 2);
+	stop();
+}
+
+static void file_of(const char *name, char path[200])
+{
+	snprintf(path, 200, "%s/merges/%s", dir, name);
+}
+
+static void write_file(const char *name, const char *text)
+{
+	char path[200];
+	file_of(name, path);
+	CHECK_INT(wasd_file_write_atomic(path, text, strlen(text), NULL), WASD_OK);
+}
+
+static bool is_there(const char *name)
+{
+	char path[200];
+	file_of(name, path);
+	return access(path, F_OK) == 0;
+}
+
+/* A folder in the place of its file: the file cannot be written or removed. */
+static void a_file_that_stays(void)
+{
+	char id[40], name[60], path[200];
+	begin();
+	ask("slow", id);
+	await(id, WORKS);
+	snprintf(name, sizeof name, "%s.json", id);
+	file_of(name, path);
+	CHECK(unlink(path) == 0 && mkdir(path, 0700) == 0);
+	CHECK_INT(forget(id), WASD_EIO);
+	char go[64];
+	fault_file(go, getpid());
+	fclose(fopen(go, "w"));
+	await(id, IS_STORED);
+	reaches(merged, 1);
+	CHECK(rmdir(path) == 0);
+	becomes(id, "ready");
+	CHECK_INT(forget(id), WASD_OK);
+	CHECK(!is_there(name));
+	unlink(go);
+	stop();
+}
+
+static void files(void)
+{
+	char id[40], slow[40], name[60];
+	struct wasd_err err = {0};
+	char *text = wasd_calloc(1, (5 << 20) + 1);
+	begin();
+	ask("fine", id);
+	becomes(id, "ready");
+	memset(text, 'x', 5 << 20);
+	cJSON *request = cJSON_CreateObject();
+	cJSON_AddStringToObject(request, "fault", text);
+	char none[40];
+	CHECK_INT(ask_with(request, none, &err), WASD_ETOOBIG);
+	CHECK_INT(listed(), 1);
+	/* More than a message holds: it fails, and is still there after a restart. */
+	text[2 << 20] = 0;
+	request = cJSON_CreateObject();
+	cJSON_AddStringToObject(request, "fault", text);
+	CHECK_INT(ask_with(request, none, &err), WASD_OK);
+	becomes(none, "failed");
+	ask("slow", slow);
+	await(slow, WORKS);
+	stop_parts();
+	write_file("merge_0.json", "{");
+	write_file("merge_1.json", "[]");
+	write_file("merge_2.json.tmp-ABCDEF", "{");
+	start_parts(1);
+	CHECK_INT(listed(), 3);
+	CHECK(is_there("merge_0.json") && is_there("merge_1.json") && !is_there("merge_2.json.tmp-ABCDEF"));
+	becomes(id, "ready");
+	becomes(none, "failed");
+	await(slow, WORKS); /* anew */
+	CHECK_INT(forget(slow), WASD_OK);
+	snprintf(name, sizeof name, "%s.json", slow);
+	CHECK(!is_there(name));
+	wasd_free(text);
+	stop();
+}
+
+static void room_for_others(void)
+{
+	char id[40], name[60];
+	struct wasd_err err = {0};
+	begin();
+	stop_parts();
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof name, "merge_%03d.json", i);
+		write_file(name, "{\"state\":\"failed\"}");
+	}
+	start_parts(1);
+	for (int i = 0; i < 16; i++)
+		ask("slow", id);
+	CHECK_INT(listed(), 100);
+	CHECK(!is_there("merge_015.json") && is_there("merge_016.json"));
+	/* One too many removes nothing. */
+	CHECK_INT(ask_with(cJSON_CreateObject(), id, &err), WASD_EBUSY);
+	CHECK(is_there("merge_016.json"));
+	CHECK_INT(listed(), 100);
+	stop();
+}
+
+int main(int argc, char **argv)
+{
+	fake_engine_main(argc, argv);
+	log_set_level(LOG_ERROR);
+	TEST_RUN(faults);
+	TEST_RUN(deleted_at_its_end);
+	TEST_RUN(deleted_in_the_middle);
+	TEST_RUN(no_room);
+	TEST_RUN(a_file_that_stays);
+	TEST_RUN(files);
+	TEST_RUN(room_for_others);
+	TEST_END();
+}
