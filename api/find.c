@@ -167,21 +167,20 @@ bool api_mode_there(struct api_ctx *c, const struct api_request *q, struct api_r
 	struct storage_profile p = {0};
 	struct wasd_err err = {0};
 	char modes[600];
-	const char *name = wasd_mode_member(mode);
-	if (!name)
+	if (!wasd_mode_member(mode))
 		return true;
 	enum wasd_status st = storage_profile_get(c->db, checkpoint, mode, &p, &err);
 	bool there = !st, ready = there && !strcmp(p.state, "ready");
 	if (st && st != WASD_ENOTFOUND) {
 		api_send_error(q, r, &err);
 	} else if (there && !ready && strcmp(p.state, "failed")) {
-		api_send_problem(q, r, "bundle_not_ready", pointer, "%s: profile %s is still %s", pointer, name, p.state);
+		api_send_problem(q, r, "bundle_not_ready", pointer, "%s: mode %s is still %s", pointer, mode, p.state);
 	} else if (!ready && storage_ckpt_get(c->db, checkpoint, &k, &err)) {
 		api_send_error(q, r, &err);
 	} else if (!ready) {
 		modes_text(c, &k, modes, sizeof modes);
-		api_send_problem(q, r, code, pointer, "%s: there is no profile %s%s; the modes of checkpoint %s are %s",
-		                 pointer, name, there ? ", its search has failed" : "", checkpoint, modes);
+		api_send_problem(q, r, code, pointer, "%s: there is no mode %s%s; the modes of checkpoint %s are %s", pointer,
+		                 mode, there ? ", its making has failed" : "", checkpoint, modes);
 		storage_ckpt_done(&k);
 	}
 	storage_profile_done(&p);

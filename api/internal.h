@@ -395,7 +395,8 @@ api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets
 api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file,
 	api_checkpoints_layers, api_checkpoints_layer, api_checkpoints_list, api_checkpoints_import, api_merges_create,
 	api_merges_list, api_merges_get, api_merges_delete;
-api_handler api_modes_create, api_modes_list, api_modes_get, api_modes_delete, api_modes_measure;
+api_handler api_modes_create, api_modes_list, api_modes_get, api_modes_delete, api_modes_measure,
+	api_modes_measure_stop;
 api_handler api_profiles_create, api_profiles_list, api_profiles_get, api_profiles_delete;
 api_handler api_blobs_put, api_blobs_get;
 api_handler api_deployments_stats, api_deployments_create, api_deployments_list, api_deployments_get,

@@ -477,6 +477,26 @@ enum api_result api_modes_measure(struct api_ctx *c, const struct api_request *q
 	return API_DONE;
 }
 
+enum api_result api_modes_measure_stop(struct api_ctx *c, const struct api_request *q, struct api_response *r)
+{
+	struct storage_ckpt k;
+	struct storage_profile p;
+	struct wasd_err err = {0};
+	if (!api_ckpt_find(c, q, r, &k))
+		return API_DONE;
+	enum wasd_status st = storage_profile_get(c->db, k.id, STORAGE_MEASURING, &p, &err);
+	if (st == WASD_ENOTFOUND) {
+		api_send_problem(q, r, "not_found", NULL, "the modes of checkpoint %s are not being measured", k.id);
+	} else if (st) {
+		api_send_error(q, r, &err);
+	} else {
+		api_mode_delete(c, q, r, &p);
+		storage_profile_done(&p);
+	}
+	storage_ckpt_done(&k);
+	return API_DONE;
+}
+
 /* ---- one mode ---- */
 
 /* The item of that name; NULL: the answer is in r. */

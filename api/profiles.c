@@ -150,7 +150,12 @@ bool api_mode_begin(struct api_ctx *c, const struct api_request *q, struct api_r
 	wasd_json_str(in, "desire", &row.desire);
 	enum wasd_status st = request ? storage_profile_begin(c->db, &row, out, &existing, &err) :
 	                                wasd_fail(&err, WASD_ENOMEM, "no memory");
-	if (st == WASD_EEXIST) {
+	if (st == WASD_EEXIST && !kind) {
+		api_send_problem(
+			q, r, "conflict", "/dataset",
+			"/dataset: the modes of checkpoint %s are being measured already, on another data set; wait for it, or DELETE /v1/checkpoints/%s/modes:measure",
+			k->id, k->id);
+	} else if (st == WASD_EEXIST) {
 		api_send_problem(q, r, "name_taken", "/name", "/name: %s", err.msg);
 	} else if (st) {
 		api_send_error(q, r, &err);

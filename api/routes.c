@@ -106,6 +106,8 @@ const struct api_route api_routes[] = {
 	{"POST", "/v1/checkpoints/{id}/modes:measure", API_BODY_JSON, api_modes_measure,
      "Measure accuracy, bytes and speed of the checkpoint's own modes, as served here: {} or {\"dataset\":NAME}.",
      NULL},
+	{"DELETE", "/v1/checkpoints/{id}/modes:measure", API_BODY_NONE, api_modes_measure_stop,
+     "End the measuring of the checkpoint's own modes, or forget that it failed.", NULL},
 	{"GET", "/v1/checkpoints/{id}/modes/{m}", API_BODY_NONE, api_modes_get,
      "One mode, with its progress (done, of, eta_s) while it is made. wait=30s holds the answer until that is over.",
      "wait"},

@@ -53,17 +53,18 @@ struct fit {
 	double by, accuracy, us;
 };
 
-/* False: something that the wish is about was never measured. */
-static bool fit_of(const cJSON *wish, const cJSON *mode, struct fit *out)
+/* False: something that the wish is about was never measured. fast: the time for one image decides. */
+static bool fit_of(const cJSON *wish, const cJSON *mode, bool fast, struct fit *out)
 {
 	double by;
-	*out = (struct fit){.mode = mode};
+	*out = (struct fit){.mode = mode, .us = INFINITY};
 	for (size_t i = 0; i < API_LEN(bounds); i++) {
 		if (!misses(&bounds[i], wish, mode, &by))
 			return false;
 		out->by = fmax(out->by, by);
 	}
-	return wasd_json_num(mode, "val_acc", &out->accuracy) && wasd_json_num(mode, "us_1", &out->us);
+	bool timed = wasd_json_num(mode, "us_1", &out->us);
+	return wasd_json_num(mode, "val_acc", &out->accuracy) && (timed || !fast);
 }
 
 /* Is a the better choice? One that misses less goes first; then the faster where only accuracy is bounded, else the
@@ -109,7 +110,7 @@ bool api_wish_choose(struct api_ctx *c, const struct api_request *q, struct api_
 	cJSON_ArrayForEach(one, items) {
 		if (!wasd_json_str(one, "state", &state) || strcmp(state, "ready"))
 			continue;
-		bool known = fit_of(wish, one, &f);
+		bool known = fit_of(wish, one, fast, &f);
 		unmeasured += !known;
 		if (known && better(&f, &best, fast))
 			best = f;

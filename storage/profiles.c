@@ -178,11 +178,11 @@ enum wasd_status storage_profile_overlay(struct storage *s, const char *id, char
 	if (st)
 		return st;
 	if (!there)
-		return wasd_fail(err, WASD_ENOTFOUND, "no profile %s that is ready", id);
+		return wasd_fail(err, WASD_ENOTFOUND, "no mode %s that is ready", id);
 	if (!whole)
-		return wasd_fail(err, WASD_ECORRUPT, "profile %s: SHA-256 does not match", id);
+		return wasd_fail(err, WASD_ECORRUPT, "mode %s: SHA-256 does not match", id);
 	if (!copy)
-		return wasd_fail(err, WASD_ENOMEM, "no memory for profile %s", id);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for mode %s", id);
 	*data = copy;
 	*bytes = n;
 	return WASD_OK;
@@ -242,13 +242,14 @@ static enum wasd_status check_begin(struct storage *s, const struct storage_prof
 	if (st)
 		return st;
 	struct conn *c = tx_conn(s);
-	sqlite3_stmt *q = q_begin(c, "SELECT count(*) FROM modes WHERE checkpoint=?1", &st, err, "t", in->checkpoint);
+	sqlite3_stmt *q = q_begin(c, "SELECT count(*) FROM modes WHERE checkpoint=?1 AND mode<>'" STORAGE_MEASURING "'",
+	                          &st, err, "t", in->checkpoint);
 	if (q_row(c, q, &st, err))
 		n = sqlite3_column_int64(q, 0);
 	q_end(c, q);
-	if (!st && n >= STORAGE_PROFILES_MAX)
-		st = wasd_fail(err, WASD_ESTATE, "checkpoint %s has %lld profiles, which is the most; delete one of them",
-		               in->checkpoint, (long long)n);
+	if (!st && n >= STORAGE_PROFILES_MAX && strcmp(in->name, STORAGE_MEASURING))
+		st = wasd_fail(err, WASD_ESTATE, "%lld modes were made of checkpoint %s, which is the most; delete one of them",
+		               (long long)n, in->checkpoint);
 	return st ? st : storage_space(s, 0, err);
 }
 
@@ -261,10 +262,10 @@ static enum wasd_status begin_again(struct storage *s, struct begin_args *a, str
 	            have->dataset_version == in->dataset_version;
 	a->existing = strcmp(have->state, "failed") != 0;
 	if (a->existing)
-		return same ? WASD_OK :
-		              wasd_fail_at(err, WASD_EEXIST, "/name",
-		                           "checkpoint %s has a profile %s that was asked for as %.200s", in->checkpoint,
-		                           in->name, have->request);
+		return same ?
+		           WASD_OK :
+		           wasd_fail_at(err, WASD_EEXIST, "/name", "checkpoint %s has a mode %s that was asked for as %.200s",
+		                        in->checkpoint, have->mode, have->request);
 	return q_run(
 		tx_conn(s),
 		"UPDATE modes SET state='queued', kind=?8, desire=?2, request=?3, dataset=?4, dataset_version=?5, created_by=?6, message=NULL, finished_at=NULL, updated_at=?7 WHERE id=?1",
@@ -293,7 +294,7 @@ static enum wasd_status begin_tx(struct storage *s, void *ctx, struct wasd_err *
 			err, "tttttttiti", id, in->checkpoint, mode, in->kind ? in->kind : "draw", in->desire, in->request,
 			in->dataset, in->dataset_version, in->actor, wasd_now_ms());
 	} else {
-		return wasd_fail(err, st, "profile %s cannot be read", in->name);
+		return wasd_fail(err, st, "mode %s cannot be read", in->name);
 	}
 	if (st || a->existing)
 		return st;
@@ -356,8 +357,7 @@ static enum wasd_status state_tx(struct storage *s, void *ctx, struct wasd_err *
 		return st;
 	bool fits = a->from ? !strcmp(p.state, a->from) : !strcmp(p.state, "queued") || !strcmp(p.state, "searching");
 	if (!fits)
-		st = wasd_fail_at(err, WASD_ESTATE, p.state, "profile %s is %s and cannot become %s", p.name, p.state,
-		                  a->state);
+		st = wasd_fail_at(err, WASD_ESTATE, p.state, "mode %s is %s and cannot become %s", p.mode, p.state, a->state);
 	else if (a->overlay)
 		st = q_run(
 			c,
@@ -465,8 +465,8 @@ static enum wasd_status refuse_used(struct conn *c, const struct storage_profile
 	            " AND (mode=?2 OR instr(coalesce(json_extract(options,'$.traffic'),''), '\"'||?2||'\"')>0) LIMIT 1",
 	            &st, err, "tt", p->checkpoint, p->mode);
 	if (q_row(c, q, &st, err))
-		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "profile %s is referenced by deployment %s, whose %s %s",
-		                  p->name, q_text(q, 0), sqlite3_column_int(q, 1) ? "mode is" : "traffic policy names",
+		st = wasd_fail_at(err, WASD_ESTATE, q_text(q, 0), "mode %s is referenced by deployment %s, whose %s %s",
+		                  p->mode, q_text(q, 0), sqlite3_column_int(q, 1) ? "mode is" : "traffic policy names",
 		                  p->mode);
 	q_end(c, q);
 	return st;

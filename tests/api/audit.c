@@ -29,6 +29,7 @@ static const struct row {
      "{\"name\":\"small\",\"desire\":\"macs\",\"budget\":0.7}", "profile.create"},
 	{"DELETE", "/v1/checkpoints/{id}/modes/{m}", "/v1/checkpoints/CKPT/modes/dom:small", NULL, "profile.delete"},
 	{"POST", "/v1/checkpoints/{id}/modes:measure", "/v1/checkpoints/CKPT/modes:measure", "{}", "profile.create"},
+	{"DELETE", "/v1/checkpoints/{id}/modes:measure", "/v1/checkpoints/CKPT/modes:measure", NULL, "profile.delete"},
 	{"POST", "/v1/checkpoints:merge", "/v1/checkpoints:merge", "{\"checkpoints\":[\"CKPT\",\"CKPT\"]}", "merge.create"},
 	{"DELETE", "/v1/merges/{id}", "/v1/merges/merge_1", NULL, "merge.delete"},
 	{"POST", "/v1/checkpoints", "/v1/checkpoints",

@@ -416,6 +416,7 @@ static void measure(const char *own)
 	char where[100];
 	struct storage_profile p;
 	snprintf(where, sizeof where, "/v1/checkpoints/%s/modes:measure", ckpt);
+	expect(404, "DELETE", where, NULL);
 	expect(202, "POST", where, NULL);
 	expect(200, "POST", where, "{}");
 	snprintf(where, sizeof where, "/v1/checkpoints/%s/modes", ckpt);
@@ -496,6 +497,16 @@ static void wishes(void)
 	};
 	char body[200];
 	begin();
+	/* What asks for no time needs none. */
+	measure("{\"aom\":{\"kind\":\"plain\",\"val_acc\":0.9,\"macs\":100}}");
+	snprintf(body, sizeof body, "{\"name\":\"fresh\",\"source\":{\"checkpoint\":\"%s\"}}", ckpt);
+	expect(201, "POST", "/v1/deployments", body);
+	struct answer a = send("PUT", "/v1/deployments/fresh/mode", "{\"mode\":{\"max_macs\":1e15}}");
+	CHECK_MSG(a.r.status == 200, "%d %s", a.r.status, str(&a, "detail"));
+	CHECK_STR(str(&a, "mode"), "aom");
+	answer_done(&a);
+	expect(422, "PUT", "/v1/deployments/fresh/mode", "{\"mode\":{\"within_us\":1e9}}");
+	expect(422, "PUT", "/v1/deployments/fresh/mode", "{\"mode\":{\"min_accuracy\":0}}");
 	make_ready("fast");
 	measure("{\"aom\":{\"kind\":\"plain\",\"val_acc\":0.9,\"macs\":100,\"bytes\":400,\"latency_us\":12000,"
 	        "\"images_per_s_64\":1000}}");
@@ -503,7 +514,7 @@ static void wishes(void)
 	expect(201, "POST", "/v1/deployments", body);
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		snprintf(body, sizeof body, "{\"mode\":%s}", rows[i].wish);
-		struct answer a = send("PUT", "/v1/deployments/live/mode", body);
+		a = send("PUT", "/v1/deployments/live/mode", body);
 		CHECK_MSG(a.r.status == (rows[i].mode ? 200 : 422), "%s: %d %s", body, a.r.status, str(&a, "detail"));
 		CHECK_MSG(!rows[i].mode || !strcmp(str(&a, "mode"), rows[i].mode), "%s: %s", body, str(&a, "mode"));
 		CHECK_MSG(rows[i].mode || strstr(str(&a, "detail"), rows[i].said), "%s: %s", body, str(&a, "detail"));
@@ -516,6 +527,45 @@ static void wishes(void)
 	teardown();
 }
 
+/* A measuring is replaced only when it has failed, and can be stopped; it takes no place of a mode's. */
+static void measuring(void)
+{
+	static const char other[] = "{\"dataset\":\"other\"}";
+	char where[100], body[100];
+	struct storage_profile p;
+	begin();
+	make_dataset("other", test_info);
+	snprintf(where, sizeof where, "/v1/checkpoints/%s/modes:measure", ckpt);
+	expect(202, "POST", where, NULL);
+	struct answer a = send("POST", where, other);
+	CHECK_INT(a.r.status, 409);
+	CHECK_STR(str(&a, "code"), "conflict");
+	CHECK_STR(at_str(&a, "errors/0/pointer"), "/dataset");
+	CHECK_MSG(strstr(str(&a, "detail"), "measured already") != NULL, "%s", str(&a, "detail"));
+	answer_done(&a);
+	expect(204, "DELETE", where, NULL);
+	expect(404, "DELETE", where, NULL);
+	expect(202, "POST", where, other);
+	CHECK_INT(storage_profile_get(t.db, ckpt, STORAGE_MEASURING, &p, NULL), WASD_OK);
+	CHECK_STR(p.dataset, "other");
+	CHECK_INT(storage_profile_fail(t.db, p.id, "broken", NULL), WASD_OK);
+	storage_profile_done(&p);
+	expect(202, "POST", where, NULL); /* another data set */
+	CHECK_INT(storage_profile_get(t.db, ckpt, STORAGE_MEASURING, &p, NULL), WASD_OK);
+	CHECK_STR(p.state, "queued");
+	CHECK_STR(p.dataset, "data");
+	CHECK_INT(storage_profile_fail(t.db, p.id, "broken", NULL), WASD_OK);
+	storage_profile_done(&p);
+	for (int i = 0; i < STORAGE_PROFILES_MAX; i++) {
+		snprintf(body, sizeof body, "{\"name\":\"m%d\",\"desire\":\"macs\",\"budget\":0.7}", i);
+		expect(202, "POST", base, body);
+	}
+	expect(409, "POST", base, "{\"name\":\"more\",\"desire\":\"macs\",\"budget\":0.7}");
+	expect(204, "DELETE", where, NULL);
+	expect(202, "POST", where, NULL);
+	teardown();
+}
+
 int main(void)
 {
 	TEST_RUN(asking);
@@ -524,6 +574,7 @@ int main(void)
 	TEST_RUN(as_modes);
 	TEST_RUN(listed_as_modes);
 	TEST_RUN(made_as_modes);
+	TEST_RUN(measuring);
 	TEST_RUN(wishes);
 	TEST_RUN(in_a_job);
 	TEST_RUN(trained_for);

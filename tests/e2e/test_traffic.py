@@ -339,11 +339,11 @@ with Daemon() as d:
         for body, pointer, word in (
                 ({"split": {"aom": 1, "tom": 1}}, "/split/tom", "FAMILY:NAME"), ({"split": {"aom": -1}}, "/split/aom", "0 to 1000000"),
                 ({"split": {"aom": 0.5}}, "/split/aom", "whole"), ({"split": {}}, "/split", "at least one"), ({"split": {"aom": 0}}, "/split", "at least one"),
-                ({"split": [1]}, "/split", "object"), ({"split": {"aom": 1, "dom:none": 1}}, "/split/dom:none", "no profile none"),
+                ({"split": [1]}, "/split", "object"), ({"split": {"aom": 1, "dom:none": 1}}, "/split/dom:none", "no mode dom:none"),
                 ({"split": {"aom": 1, "auto": 1}}, "/split/auto", "share"), ({"spilt": {}}, "/spilt", "not a known field"),
                 ({"shadow": {"percent": 5}}, "/shadow/mode", "missing"), ({"shadow": {"mode": "dom", "percent": 0}}, "/shadow/percent", "above 0"),
                 ({"shadow": {"mode": "dom", "examples": 17}}, "/shadow/examples", "0 to 16"), ({"auto": {"cheap": "aom"}}, "/auto/cheap", "another mode"),
-                ({"auto": {"cheap": "dom:none"}}, "/auto/cheap", "no profile none"), ({"auto": {"target_p99_us": 1}}, "/auto/target_p99_us", "from 100"),
+                ({"auto": {"cheap": "dom:none"}}, "/auto/cheap", "no mode dom:none"), ({"auto": {"target_p99_us": 1}}, "/auto/target_p99_us", "from 100"),
                 ({"cascade": {"threshold": 1.5}}, "/cascade/threshold", "at most 1"), ({"cascade": {"threshold": 0.5, "keep": 0.9}}, "/cascade/keep", "not both"),
                 ({"sticky_header": "X-User"}, "/sticky_header", "no split"), ({"split": {"aom": 1}, "sticky_header": "two words"}, "/sticky_header", "name of a header")):
             error = traffic(body, want=422).json["errors"][0]

@@ -162,7 +162,7 @@ with Daemon() as d:
         c.post(f"/v1/jobs/{job}:resume")
         now = awaits("newer checkpoints are not followed", lags)
         equal((now["checkpoint"], now["generation"]), (last, before["generation"]))
-        check("no profile same" in lags(now)[0], now)
+        check("no mode dom:same" in lags(now)[0], now)
         c.put(f"{PATH}/mode", {"mode": "aom"}, want=200)
         awaits("it follows again", lambda now: not lags(now) and now["checkpoint"] != last)
 
