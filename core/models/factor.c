@@ -171,15 +171,33 @@ bool wasd_factor_classifies(const struct wasd_graph *g, wasd_node i)
 	return at == i;
 }
 
+bool wasd_factor_taken(const struct wasd_graph *g, wasd_node i)
+{
+	char name[WASD_FACTOR_NAME];
+	second_name(g->nodes[i].name, name);
+	for (wasd_node n = 0; n < g->n_nodes; n++)
+		if (!strcmp(g->nodes[n].name, name))
+			return true;
+	return wasd_factor_first(g, i) >= 0;
+}
+
+/* The list's parameter of that name, or the bias of the layer whose second half has this one. */
+static int listed_param(const struct wasd_graph *list, const char *param)
+{
+	char name[WASD_FACTOR_NAME + 16];
+	const char *half = strstr(param, WASD_FACTOR_SUFFIX ".bias");
+	int at = wasd_graph_param_find(list, param);
+	if (at >= 0 || !half)
+		return at;
+	snprintf(name, sizeof name, "%.*s.bias", (int)(half - param), param);
+	return wasd_graph_param_find(list, name);
+}
+
 void wasd_factor_copy_params(const struct wasd_graph *list, const real *from, const struct wasd_graph *split, real *to)
 {
 	for (int i = 0; i < split->n_params; i++) {
 		struct wasd_param_info p = wasd_graph_param_info(split, i);
-		char name[WASD_FACTOR_NAME + 16];
-		const char *half = strstr(p.name, WASD_FACTOR_SUFFIX ".bias");
-		snprintf(name, sizeof name, "%.*s%s", half ? (int)(half - p.name) : (int)strlen(p.name), p.name,
-		         half ? ".bias" : "");
-		int at = wasd_graph_param_find(list, name);
+		int at = listed_param(list, p.name);
 		if (at >= 0 && wasd_graph_param_info(list, at).count == p.count)
 			memcpy(to + p.offset, from + wasd_graph_param_info(list, at).offset, p.count * sizeof *to);
 	}

@@ -427,11 +427,37 @@ static double factored(const struct layer *l, double whole, int rank)
 	return whole / ((double)l->outs * l->ins) * rank * ((double)l->outs + l->ins);
 }
 
-/* Of the whole network, as if all layers were computed as two; with their ranks, or the highest possible. */
+/* What the network has as pairs of layers, and what it would have more if each were one. */
+struct pairs {
+	int n;
+	double ranks, params, macs;
+};
+
+static struct pairs pairs_of(const struct wasd_graph *g)
+{
+	struct pairs p = {0};
+	for (wasd_node n = 1; n < wasd_graph_nodes(g); n++) {
+		wasd_node first = wasd_factor_first(g, n);
+		if (first < 0)
+			continue;
+		struct wasd_node_info a = wasd_graph_node_info(g, first), b = wasd_graph_node_info(g, n);
+		double ins = (double)wasd_graph_param_info(g, a.weight).count / a.shape.c;
+		double pair = a.shape.c * (ins + b.shape.c), whole = b.shape.c * ins;
+		p.n++;
+		p.ranks += a.shape.c;
+		p.params += whole - pair;
+		p.macs += (double)(a.macs + b.macs) * (whole / pair - 1);
+	}
+	return p;
+}
+
+/* Of the whole network, as if all layers were computed as two; with their ranks, or the highest possible. Pairs that
+ * are there already count as well. */
 static void measure_at(struct inrank *s, bool highest)
 {
 	double params = (double)wasd_graph_param_count(s->graph), macs = (double)wasd_graph_macs(s->graph, NULL);
-	double less_params = 0, less_macs = 0, ranks = 0;
+	struct pairs p = pairs_of(s->graph);
+	double less_params = 0, less_macs = 0, ranks = p.ranks;
 	for (int i = 0; i < s->n; i++) {
 		const struct layer *l = &s->layer[i];
 		double count = (double)l->outs * l->ins;
@@ -440,38 +466,14 @@ static void measure_at(struct inrank *s, bool highest)
 		less_params += count - factored(l, count, rank);
 		less_macs += (double)l->macs - factored(l, (double)l->macs, rank);
 	}
-	s->mean = ranks / s->n;
-	s->params = 1 - less_params / params;
-	s->macs = 1 - less_macs / macs;
+	s->mean = s->n + p.n ? ranks / (s->n + p.n) : 0;
+	s->params = (params - less_params) / (params + p.params);
+	s->macs = (macs - less_macs) / (macs + p.macs);
 }
 
 static void measure(struct inrank *s)
 {
 	measure_at(s, false);
-}
-
-/* The same from a network whose layers are two already. */
-static void measure_split(struct inrank *s)
-{
-	double params = (double)wasd_graph_param_count(s->graph), macs = (double)wasd_graph_macs(s->graph, NULL);
-	double more_params = 0, more_macs = 0, ranks = 0;
-	int layers = 0;
-	for (wasd_node n = 1; n < wasd_graph_nodes(s->graph); n++) {
-		wasd_node first = wasd_factor_first(s->graph, n);
-		if (first < 0)
-			continue;
-		struct wasd_node_info a = wasd_graph_node_info(s->graph, first), b = wasd_graph_node_info(s->graph, n);
-		struct layer l = {.outs = b.shape.c,
-		                  .ins = (int)(wasd_graph_param_info(s->graph, a.weight).count / (size_t)a.shape.c)};
-		double pairs = (double)a.shape.c * (l.ins + l.outs), whole = (double)l.outs * l.ins;
-		ranks += a.shape.c;
-		more_params += whole - pairs;
-		more_macs += (double)(a.macs + b.macs) * (whole / pairs - 1);
-		layers++;
-	}
-	s->mean = layers ? ranks / layers : 0;
-	s->params = params / (params + more_params);
-	s->macs = macs / (macs + more_macs);
 }
 
 static void say_start(const struct inrank *s, const struct weight_run *r)
@@ -538,12 +540,8 @@ static bool event(void *self, const struct weight_run *r)
 
 static void at_epoch(void *self, const struct weight_run *r)
 {
-	struct inrank *s = self;
 	(void)r;
-	if (s->over)
-		measure_split(s);
-	else
-		measure(s);
+	measure(self);
 }
 
 static bool metric(const void *self, int i, int epoch, const char **name, double *value)
@@ -565,15 +563,16 @@ static bool reads_images(const struct wasd_node_info *n)
 	return n->n_inputs == 1 && n->inputs[0] == 0;
 }
 
-/* Not the stem, the classifier, a grouped convolution, or a layer whose ranks have no room to grow; of kernels of one
- * tap and linear layers those of 32 channels and more. */
+/* Not the stem, the classifier, a grouped convolution, a half of a pair, or a layer whose ranks have no room to grow;
+ * of kernels of one tap and linear layers those of 32 channels and more. */
 static bool applies(const struct wasd_graph *g, wasd_node i)
 {
 	struct wasd_node_info n = wasd_graph_node_info(g, i);
 	struct wasd_param_info p = wasd_graph_param_info(g, n.weight);
 	int outs = p.dims[0], small = least(outs, (int)(p.count / (size_t)outs));
 	bool spatial = n.kh > 1 || n.kw > 1;
-	return n.groups < 2 && !reads_images(&n) && !wasd_factor_classifies(g, i) && (spatial ? small >= 8 : small >= 32);
+	return n.groups < 2 && !reads_images(&n) && !wasd_factor_classifies(g, i) && !wasd_factor_taken(g, i) &&
+	       (spatial ? small >= 8 : small >= 32);
 }
 
 /* ---- two layers in the place of one ---------------------------------------------------------------------------- */

@@ -290,6 +290,47 @@ static void bad_splits(void)
 	cJSON_Delete(list);
 }
 
+static void copied(const struct wasd_graph *list, const real *from, const char *param, const struct wasd_graph *low,
+                   const real *to, const char *as)
+{
+	int a = wasd_graph_param_find(list, param), b = wasd_graph_param_find(low, as);
+	CHECK_MSG(a >= 0 && b >= 0, "%s, %s", param, as);
+	struct wasd_param_info p = wasd_graph_param_info(list, a), q = wasd_graph_param_info(low, b);
+	CHECK_MSG(p.count == q.count && !memcmp(from + p.offset, to + q.offset, p.count * sizeof *to), "%s", as);
+}
+
+/* "x.mix" is a layer that somebody named so, beside "a", which becomes two. */
+static void names_of_halves(void)
+{
+	struct wasd_graph *list = NULL, *low = NULL;
+	struct wasd_err err = {0};
+	struct wasd_shape shape = {3, 16, 16};
+	cJSON *split = NULL,
+		  *j = cJSON_Parse(
+			  "{\"layers\":[{\"type\":\"conv\",\"name\":\"a\",\"out\":8},{\"type\":\"conv\",\"name\":\"x\",\"out\":8},"
+			  "{\"type\":\"relu\"},{\"type\":\"conv\",\"name\":\"x.mix\",\"out\":8},{\"type\":\"globalpool\"},"
+			  "{\"type\":\"flatten\"},{\"type\":\"linear\",\"name\":\"f\",\"out\":\"classes\"}]}");
+	CHECK_MSG(!wasd_network_build(j, shape, 10, &list, &err) &&
+	              !wasd_factor_model(j, &(struct wasd_factor){"a", 2}, 1, "low", &split, &err) &&
+	              !wasd_network_build(split, shape, 10, &low, &err),
+	          "%s", err.msg);
+	size_t n = wasd_graph_param_count(list);
+	real *from = wasd_calloc(n, sizeof *from), *to = wasd_calloc(wasd_graph_param_count(low), sizeof *to);
+	for (size_t i = 0; i < n; i++)
+		from[i] = (real)i + 1;
+	wasd_factor_copy_params(list, from, low, to);
+	copied(list, from, "a.bias", low, to, "a.mix.bias");
+	copied(list, from, "x.bias", low, to, "x.bias");
+	copied(list, from, "x.mix.bias", low, to, "x.mix.bias");
+	copied(list, from, "x.mix.weight", low, to, "x.mix.weight");
+	wasd_free(from);
+	wasd_free(to);
+	wasd_graph_destroy(list);
+	wasd_graph_destroy(low);
+	cJSON_Delete(split);
+	cJSON_Delete(j);
+}
+
 /* ---- runs ------------------------------------------------------------------------------------------------------ */
 
 static struct wasd_dataset *data;
@@ -628,6 +669,37 @@ static void hear(void *ctx, const char *level, const char *text)
 	h->two += strstr(text, "5 layers became two each") != NULL;
 }
 
+/* A second run from the network of one: its pairs stay, and the metrics count them before and after. */
+static void again_leaves_pairs_alone(const cJSON *network, double whole)
+{
+	struct heard h = {0};
+	struct wasd_train_hooks hooks = {.ctx = &h, .metrics = hear_metrics};
+	struct wasd_trainer *t = NULL;
+	enum wasd_train_end end;
+	struct wasd_err err = {0};
+	cJSON *j = cJSON_Parse(SPEC("2", "", ADAMW)), *wide = cJSON_CreateObject();
+	cJSON *model = cJSON_Duplicate(network, true);
+	cJSON *at = cJSON_GetObjectItemCaseSensitive(model, "layers"), *fc;
+	CHECK(at);
+	fc = cJSON_DetachItemFromArray(at, cJSON_GetArraySize(at) - 1);
+	cJSON_AddStringToObject(wide, "type", "linear");
+	cJSON_AddStringToObject(wide, "name", "h");
+	cJSON_AddNumberToObject(wide, "out", 40);
+	cJSON_AddItemToArray(at, wide);
+	cJSON_AddItemToArray(at, fc);
+	cJSON_ReplaceItemInObject(j, "model", model);
+	CHECK_MSG(!wasd_trainer_create(&(struct wasd_train_opts){.spec = j, .data = data}, &t, &err), "%s", err.msg);
+	CHECK_MSG(t && !wasd_trainer_run(t, &hooks, &end, NULL, &err), "%s", err.msg);
+	CHECK(wasd_graph_param_find(t->graph, "h.mix.weight") >= 0);
+	CHECK(wasd_graph_param_find(t->graph, "a.mix.mix.weight") < 0);
+	whole += 32 * 40 + 10 * (40 - 32);
+	CHECK_NEAR(h.macs[3], (double)wasd_graph_macs(t->graph, NULL) / whole, 1e-12);
+	CHECK(h.weights[2] < 1);
+	CHECK_NEAR(h.macs[2], h.macs[3], h.macs[3] / 20);
+	wasd_trainer_destroy(t);
+	cJSON_Delete(j);
+}
+
 static void metrics_and_log(void)
 {
 	struct heard h = {0};
@@ -645,6 +717,7 @@ static void metrics_and_log(void)
 	CHECK(h.grew > 0 && h.rank[1] > 2 && h.rank[3] == h.rank[2] && h.rank[2] >= h.rank[1]);
 	CHECK_NEAR(h.macs[3], (double)wasd_graph_macs(t->graph, NULL) / whole, 1e-12);
 	CHECK(h.weights[2] < 1 && h.weights[2] == h.weights[3]);
+	again_leaves_pairs_alone(t->network, whole);
 	wasd_trainer_destroy(t);
 	cJSON_Delete(j);
 }
@@ -670,6 +743,10 @@ static void refusals(void)
 	refused_at(SPEC("1,\"layers\":\"stem\"", "", SGD), "/weights/0/layers");
 	refused_at(SPEC("1", ",{\"type\":\"compander\"}", SGD), "/weights/1");
 	refused_at(SPEC("1", ",{\"type\":\"compander\",\"layers\":\"stem\"}", SGD), "/weights/0/compute");
+	refused_at(SPEC("1,\"compute\":\"composed\"",
+	                ",{\"type\":\"magnitude\",\"layers\":\"stem\",\"retrain\":\"weights\",\"to_epoch\":1,\"end\":2}",
+	                SGD),
+	           "/weights/1/retrain");
 	refused_at(SPEC("1", "", "{\"type\":\"rso\"}"), "/weights");
 	refused_at(
 		"{\"model\":{\"layers\":[{\"type\":\"conv\",\"name\":\"s\",\"out\":16},{\"type\":\"conv\",\"out\":16,\"name\":"
@@ -693,6 +770,7 @@ int main(void)
 	TEST_RUN(third_of_resnet18);
 	TEST_RUN(every_network);
 	TEST_RUN(bad_splits);
+	TEST_RUN(names_of_halves);
 	TEST_RUN(cut_runs);
 	TEST_RUN(one_thread_and_two);
 	TEST_RUN(files);

@@ -26,6 +26,8 @@ enum wasd_status wasd_factor_model(const cJSON *list, const struct wasd_factor *
 void wasd_factor_name(const char *base, char out[WASD_FACTOR_NAME]);
 /* The other half of node i; -1: it is not the second half of any. */
 wasd_node wasd_factor_first(const struct wasd_graph *g, wasd_node i);
+/* True if node i is a half already, or another node has the name that its second half would have. */
+bool wasd_factor_taken(const struct wasd_graph *g, wasd_node i);
 /* True if node i is the last layer with weights in front of the logits. */
 bool wasd_factor_classifies(const struct wasd_graph *g, wasd_node i);
 
