@@ -392,6 +392,15 @@ static char *metrics_text(const struct storage_ckpt_in *in)
 	return text;
 }
 
+/* Of a run that will begin again: it is not the best of any. */
+static bool is_rehearsal(const struct storage_ckpt_in *in)
+{
+	cJSON *info = in->info ? cJSON_Parse(in->info) : NULL;
+	bool is = cJSON_IsTrue(wasd_json_get(info, "rehearsal"));
+	cJSON_Delete(info);
+	return is;
+}
+
 /* The value of the job's keep_metric at this epoch, from the metrics in the call or those stored earlier. */
 static enum wasd_status find_score(struct storage *s, const struct storage_ckpt_in *in, double *score,
                                    struct wasd_err *err)
@@ -399,6 +408,8 @@ static enum wasd_status find_score(struct storage *s, const struct storage_ckpt_
 	struct conn *c = tx_conn(s);
 	enum wasd_status st = WASD_OK;
 	*score = NAN; /* bound as NULL */
+	if (is_rehearsal(in))
+		return WASD_OK;
 	sqlite3_stmt *q = q_begin(
 		c,
 		"SELECT m.value FROM jobs j JOIN metrics m ON m.job=j.id AND m.name=j.keep_metric WHERE j.id=?1 AND m.epoch=?2 AND m.value IS NOT NULL",

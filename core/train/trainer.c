@@ -285,6 +285,13 @@ static bool put_slim_macs(struct wasd_trainer *t)
 	return !t->slim_macs || cJSON_AddNumberToObject(macs, WASD_MODE_SLIM, (double)t->slim_macs);
 }
 
+/* The daemon takes no such checkpoint for the best. */
+static bool put_rehearsal(struct wasd_trainer *t)
+{
+	cJSON_DeleteItemFromObjectCaseSensitive(t->info, "rehearsal");
+	return !chain_rehearses(t->weights) || cJSON_AddTrueToObject(t->info, "rehearsal");
+}
+
 /* Where a strategy sets weights to zero, looks for dead channels: a checkpoint that has some offers the mode slim. A
  * network that cannot be cut has no such mode. */
 static enum wasd_status find_slim(struct wasd_trainer *t, struct wasd_err *err)
@@ -316,6 +323,8 @@ static enum wasd_status save(struct wasd_trainer *t, const char *reason, struct 
 	enum wasd_status s = check_loss(t, err);
 	if (!s)
 		s = find_slim(t, err);
+	if (!s && !put_rehearsal(t))
+		s = wasd_fail(err, WASD_ENOMEM, "checkpoint");
 	if (!s)
 		s = snapshot_write(t, &bytes, &len, err);
 	if (!s) {
@@ -425,13 +434,15 @@ static bool is_better(double v, double than, bool max)
  * it is the last epoch. These functions change nothing, so that an interrupted evaluation can start over. */
 static bool improves(const struct wasd_trainer *t)
 {
-	return t->spec.keep_best && is_better(metric_value(t, t->spec.best.metric->name), t->best, t->spec.best.max);
+	return t->spec.keep_best && !chain_rehearses(t->weights) &&
+	       is_better(metric_value(t, t->spec.best.metric->name), t->best, t->spec.best.max);
 }
 
-/* Early stopping does not count the evaluation of a pause, so that the run stops where it would without it. */
+/* Early stopping does not count the evaluation of a pause, so that the run stops where it would without it; nor what a
+ * strategy trains before the run begins again. */
 static bool counts(const struct wasd_trainer *t)
 {
-	return !t->spec.stop.metric->mode || is_due(t, t->spec.eval_every);
+	return !chain_rehearses(t->weights) && (!t->spec.stop.metric->mode || is_due(t, t->spec.eval_every));
 }
 
 static bool outdoes(const struct wasd_trainer *t)

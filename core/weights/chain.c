@@ -261,6 +261,23 @@ static enum wasd_status check_cuts(const struct weight_chain *c, struct wasd_err
 	return WASD_OK;
 }
 
+static const char *paces_at(const struct part *p)
+{
+	return p->by->paces_at ? p->by->paces_at(p->self) : NULL;
+}
+
+static enum wasd_status check_paces(const struct weight_chain *c, struct wasd_err *err)
+{
+	for (int i = 0; i < c->n; i++)
+		for (int k = 0; k < c->n && paces_at(&c->part[i]); k++)
+			if (k != i && (c->part[k].by->compose || (k < i && paces_at(&c->part[k]))))
+				return wasd_fail_at(err, WASD_EINVAL, paces_at(&c->part[i]),
+				                    "%s: %s cannot go back in training beside %s, which %s", paces_at(&c->part[i]),
+				                    c->part[i].by->name, c->part[k].by->name,
+				                    c->part[k].by->compose ? "learns tensors of its own" : "goes back, too");
+	return WASD_OK;
+}
+
 enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spec *spec, struct weight_chain **out,
                               struct wasd_err *err)
 {
@@ -269,7 +286,7 @@ enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spe
 		return wasd_fail(err, WASD_ENOMEM, "weights");
 	c->graph = g;
 	enum wasd_status s = add_all(c, spec, err);
-	if (s || (s = check_cuts(c, err))) {
+	if (s || (s = check_cuts(c, err)) || (s = check_paces(c, err))) {
 		chain_destroy(c);
 		return s;
 	}
@@ -614,6 +631,14 @@ void chain_at_epoch(struct weight_chain *c, const struct weight_run *now)
 	for (int i = 0; i < c->n; i++)
 		if (c->part[i].by->at_epoch)
 			c->part[i].by->at_epoch(c->part[i].self, now);
+}
+
+bool chain_rehearses(const struct weight_chain *c)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->rehearses && c->part[i].by->rehearses(c->part[i].self))
+			return true;
+	return false;
 }
 
 bool chain_cuts(const struct weight_chain *c, const struct weight_run *now)

@@ -81,6 +81,8 @@ enum wasd_status chain_begin(struct weight_chain *c, const cJSON *optimizer, con
 void chain_event(struct weight_chain *c, const struct weight_run *now);
 void chain_after_step(struct weight_chain *c, const struct weight_run *now);
 void chain_at_epoch(struct weight_chain *c, const struct weight_run *now);
+/* Will the run begin again? */
+bool chain_rehearses(const struct weight_chain *c);
 /* Is the network to lose its dead channels before the epoch that comes next? */
 bool chain_cuts(const struct weight_chain *c, const struct weight_run *now);
 /* The JSON pointer of the member that asks for it; NULL: at no time of the run. */

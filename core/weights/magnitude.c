@@ -41,6 +41,7 @@ struct magnitude {
 	enum retrain retrain;
 	bool collect;
 	double to_epoch;
+	char retrain_at[FIELDS_POINTER];
 	uint64_t seed;
 	real *shed_below; /* per layer */
 	size_t params, stats;
@@ -99,6 +100,7 @@ static enum wasd_status read(struct magnitude *m, const struct weight_setup *s, 
 	m->retrain = (enum retrain)o[RETRAIN];
 	m->collect = o[COLLECT] != 0;
 	m->to_epoch = o[TO_EPOCH];
+	fields_pointer(m->retrain_at, s->at, "retrain");
 	m->when = (struct prune_schedule){.begin = or_else(o[BEGIN], 0.1 * s->epochs),
 	                                  .end = or_else(o[END], 0.75 * s->epochs),
 	                                  .every = (uint64_t)o[EVERY],
@@ -295,6 +297,12 @@ static void pace(const void *self, const struct weight_run *r, struct weight_pac
 		out->optim_steps = out->step;
 }
 
+static const char *paces_at(const void *self)
+{
+	const struct magnitude *m = self;
+	return m->retrain ? m->retrain_at : NULL;
+}
+
 /* ---- metrics -------------------------------------------------------------------------------------------- */
 
 static void at_epoch(void *self, const struct weight_run *r)
@@ -370,5 +378,6 @@ const struct weight_strategy weight_magnitude = {
 	.after_step = prune_after_step,
 	.at_epoch = at_epoch,
 	.pace = pace,
+	.paces_at = paces_at,
 	.resumed = prune_resumed,
 };

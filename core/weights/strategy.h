@@ -240,8 +240,14 @@ struct weight_strategy {
 	/* Called at the end of an epoch, before its metrics: measures, and changes nothing that training reads. An
 	 * interrupted evaluation repeats it. */
 	void (*at_epoch)(void *self, const struct weight_run *r);
-	/* The place of the step that comes next. */
+	/* The place of the step that comes next. At most one strategy of a chain moves it, and one that does not compose
+	 * has none beside it that does: what that has learned would not follow. */
 	void (*pace)(const void *self, const struct weight_run *r, struct weight_pace *pace);
+	const char *(*paces_at)(const void *self); /* the JSON pointer of the member by which pace moves it; NULL: it does
+	                                              not. Set with pace */
+	/* True: the run will begin again, by an event. What is measured until then is not its best, and does not count for
+	 * early stopping. NULL: never. */
+	bool (*rehearses)(const void *self);
 	/* Asked before an epoch, after the event of its first step: is the network now to become another, without the
 	 * channels that are dead (wasd/alive.h), or, of a strategy that composes, with two layers for each of its `split`?
 	 * The trainer then goes on with that network and with a strategy created anew for it, whose begin sees r->smaller,

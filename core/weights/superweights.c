@@ -25,6 +25,7 @@ struct superweights {
 	int n, bins, most, search_epochs;
 	enum init init;
 	uint64_t seed;
+	char search_at[FIELDS_POINTER];
 	struct sw_layer *layer;
 	size_t room, others, total; /* values: of all banks at most; not composed; of the network */
 	struct sw_plan plan, next;
@@ -149,14 +150,14 @@ static enum wasd_status plan_bins(struct superweights *s, const struct weight_se
 
 static enum wasd_status read_search(struct superweights *s, const struct weight_setup *setup, struct wasd_err *err)
 {
-	char ptr[FIELDS_POINTER];
+	const char *at = s->search_at;
 	double epochs = setup->option[SEARCH_EPOCHS];
 	s->search_epochs = isnan(epochs) ? setup->epochs / 10 : (int)epochs;
 	s->phase[0] = s->search_epochs ? PRE_TRAINING : SEARCHED;
-	fields_pointer(ptr, setup->at, "search_epochs");
+	fields_pointer(s->search_at, setup->at, "search_epochs");
 	return !setup->epochs || s->search_epochs < setup->epochs ?
 	           WASD_OK :
-	           wasd_fail_at(err, WASD_EINVAL, ptr, "%s: the run has %d epochs, and trains after the search", ptr,
+	           wasd_fail_at(err, WASD_EINVAL, at, "%s: the run has %d epochs, and trains after the search", at,
 	                        setup->epochs);
 }
 
@@ -433,8 +434,8 @@ static bool event(void *self, const struct weight_run *r)
 	struct superweights *s = self;
 	if (!r->step)
 		say_plan(s, r, s->phase[0] == SEARCHED ? "bins as clusters" : "pre-training");
-	s->keep = s->phase[0] == PRE_TRAINING && r->step + 1 == search_steps(s, r);
-	if (s->phase[0] != FOUND || r->step != search_steps(s, r))
+	s->keep = s->grads && s->phase[0] == PRE_TRAINING && r->step + 1 >= search_steps(s, r);
+	if (s->phase[0] != FOUND || r->step < search_steps(s, r))
 		return false;
 	restart(s, r);
 	say_plan(s, r, "found, training starts again");
@@ -445,9 +446,22 @@ static void pace(const void *self, const struct weight_run *r, struct weight_pac
 {
 	const struct superweights *s = self;
 	uint64_t before = s->phase[0] == SEARCHED ? search_steps(s, r) : 0;
+	before = before < p->step ? before : p->step; /* a damaged file may say otherwise */
 	p->step -= before;
 	p->optim_steps -= before;
 	p->epochs -= before ? s->search_epochs : 0;
+}
+
+static const char *paces_at(const void *self)
+{
+	const struct superweights *s = self;
+	return s->search_epochs ? s->search_at : NULL;
+}
+
+static bool rehearses(const void *self)
+{
+	const struct superweights *s = self;
+	return s->phase[0] != SEARCHED;
 }
 
 /* ---- state ------------------------------------------------------------------------------------------------- */
@@ -561,6 +575,8 @@ const struct weight_strategy weight_superweights = {
 	.event = event,
 	.after_step = after_step,
 	.pace = pace,
+	.paces_at = paces_at,
+	.rehearses = rehearses,
 	.state = state,
 	.learned = learned,
 	.arrange = arrange,

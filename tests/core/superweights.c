@@ -390,6 +390,56 @@ static void resumes_anywhere(void)
 	}
 }
 
+#define GOALS \
+	"{" NET ",\"weights\":[{\"type\":\"superweights\",\"budget\":0.7,\"bins\":3,\"search_epochs\":4}],\"train\":{" \
+	"\"epochs\":8,\"batch\":32,\"early_stop\":{\"patience\":2,\"metric\":\"train_loss\"},\"optimizer\":{\"type\":\"sgd\"," \
+	"\"lr\":0.05,\"momentum\":0.9}},\"checkpoint\":{\"every\":1}}"
+
+struct told {
+	int rehearsals, last;
+};
+
+static enum wasd_status hear_checkpoint(void *ctx, const struct wasd_train_checkpoint *c, struct wasd_err *err)
+{
+	struct told *to = ctx;
+	(void)err;
+	if (!cJSON_IsTrue(wasd_json_get(c->info, "rehearsal")))
+		return WASD_OK;
+	to->rehearsals++;
+	to->last = c->epoch;
+	return WASD_OK;
+}
+
+/* What the pre-training reached neither ends the training after it nor is its best. */
+static void goals_begin_again(void)
+{
+	struct told told = {0};
+	struct wasd_trainer *t = NULL;
+	struct wasd_err err = {0};
+	enum wasd_train_end end;
+	struct tiny_run whole = {0}, cut = {.until = 4};
+	cJSON *j = cJSON_Parse(GOALS);
+	struct wasd_train_hooks h = {.ctx = &told, .checkpoint = hear_checkpoint};
+	CHECK_MSG(!wasd_trainer_create(&(struct wasd_train_opts){.spec = j, .data = data}, &t, &err) &&
+	              !wasd_trainer_run(t, &h, &end, NULL, &err),
+	          "%s", err.msg);
+	CHECK_INT(told.rehearsals, 4);
+	CHECK_INT(told.last, 4);
+	wasd_trainer_destroy(t);
+	cJSON_Delete(j);
+	tiny_go(&whole, GOALS, data);
+	CHECK_MSG(!whole.status && whole.value[6][0] > whole.value[4][0], "%s: %g after %g", whole.err.msg,
+	          whole.value[6][0], whole.value[4][0]);
+	CHECK_MSG(whole.epoch > 6, "it ended after %d epochs", whole.epoch);
+	tiny_go(&cut, GOALS, data);
+	cut.until = 0;
+	tiny_go(&cut, GOALS, data);
+	CHECK_INT(cut.epoch, whole.epoch);
+	CHECK_STR(cut.sha, whole.sha);
+	tiny_done(&whole);
+	tiny_done(&cut);
+}
+
 /* Every layer with a bank of its own and one template: the run of the plain network. */
 static void alone_is_plain(void)
 {
@@ -501,8 +551,16 @@ static void refused(const char *spec, const char *pointer, const char *part)
 	tiny_done(&r);
 }
 
+#define REWINDS \
+	"{\"type\":\"magnitude\",\"layers\":\"fc\",\"sparsity\":0.5,\"retrain\":\"weights\",\"to_epoch\":1,\"end\":2}"
+
 static void refusals(void)
 {
+	refused(SPEC(REWINDS "," SEARCH), "/weights/0/retrain", "superweights");
+	refused(SPEC(SEARCH "," REWINDS), "/weights/1/retrain", "superweights");
+	refused(SPEC("{\"type\":\"inrank\",\"compute\":\"composed\",\"layers\":\"d\",\"stage\":1},"
+	             "{\"type\":\"superweights\",\"layers\":\"!d\",\"search_epochs\":1,\"bins\":1}"),
+	        "/weights/1/search_epochs", "inrank");
 	refused(SPEC("{\"type\":\"superweights\",\"budget\":0.05}"), "/weights/0/budget", "or more");
 	refused(SPEC("{\"type\":\"superweights\",\"search_epochs\":3}"), "/weights/0/search_epochs", "3 epochs");
 	refused(SPEC("{\"type\":\"superweights\",\"layers\":\"fc\"}"), "/weights/0/layers", "no layer");
@@ -533,6 +591,7 @@ int main(void)
 	TEST_RUN(file_keeps_the_budget);
 	TEST_RUN(budget_is_met);
 	TEST_RUN(resumes_anywhere);
+	TEST_RUN(goals_begin_again);
 	TEST_RUN(alone_is_plain);
 	TEST_RUN(goes_out);
 	TEST_RUN(damage);

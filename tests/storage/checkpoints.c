@@ -128,6 +128,31 @@ static void test_retention(void)
 	end_store(s);
 }
 
+/* What a run trained before it began again is not its best. */
+static void test_rehearsal(void)
+{
+	struct storage *s = fresh_store();
+	char id[40], ck[3][32];
+	static const struct storage_metric high = {"val_acc_aom", 0.9};
+	struct storage_ckpt_in in = {.attempt = 1,
+	                             .epoch = 0,
+	                             .data = "abc",
+	                             .bytes = 3,
+	                             .metrics = &high,
+	                             .n_metrics = 1,
+	                             .info = "{\"rehearsal\":true}",
+	                             .sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"};
+	add_job(s, "h", id);
+	in.job = id;
+	in.attempt = start_job(s, id);
+	OK(storage_ckpt_store(s, &in, ck[0], &err));
+	picked(s, id, "best", ck[0]); /* the only one */
+	OK(store_ckpt(s, id, in.attempt, 1, 0.5, 2000, 1, ck[1]));
+	OK(store_ckpt(s, id, in.attempt, 2, 0.4, 2000, 2, ck[2]));
+	picked(s, id, "best", ck[1]);
+	end_store(s);
+}
+
 static void test_retention_minimum(void)
 {
 	struct storage *s = fresh_store();
@@ -369,6 +394,7 @@ int main(void)
 {
 	TEST_RUN(test_store_and_read);
 	TEST_RUN(test_retention);
+	TEST_RUN(test_rehearsal);
 	TEST_RUN(test_retention_minimum);
 	TEST_RUN(test_init_reference);
 	TEST_RUN(test_damage);
