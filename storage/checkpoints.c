@@ -194,9 +194,25 @@ static enum wasd_status has_profile(struct conn *c, const char *ckpt, bool *has,
 	return st;
 }
 
-/* Keeps the `latest` newest, the `best` best, pinned and referenced checkpoints (by a deployment, a model or a job),
- * and those with profiles. While a job may still resume, the two newest stay, so that there is an older one if the
- * newest does not verify; a finished job keeps at least one. */
+void storage_on_needed(struct storage *s, storage_needed_fn *fn, void *ctx)
+{
+	pthread_mutex_lock(&s->needed_lock);
+	s->needed = fn;
+	s->needed_ctx = ctx;
+	pthread_mutex_unlock(&s->needed_lock);
+}
+
+bool ckpt_needed(struct storage *s, const char *ckpt, char by[64])
+{
+	pthread_mutex_lock(&s->needed_lock);
+	bool needed = s->needed && s->needed(s->needed_ctx, ckpt, by);
+	pthread_mutex_unlock(&s->needed_lock);
+	return needed;
+}
+
+/* Keeps the `latest` newest, the `best` best, pinned and referenced checkpoints (by a deployment, a model, a job or a
+ * merge), and those with profiles. While a job may still resume, the two newest stay, so that there is an older one if
+ * the newest does not verify; a finished job keeps at least one. */
 enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
@@ -230,9 +246,9 @@ enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_
 	wasd_free(taken);
 	for (size_t i = 0; i < l.n && !st; i++) {
 		const struct storage_ckpt *k = &l.items[i];
-		char *user = NULL, other[40], version[100];
+		char *user = NULL, other[40], version[100], by[64];
 		bool searched, back;
-		if (keep[i] || k->pinned)
+		if (keep[i] || k->pinned || ckpt_needed(s, k->id, by))
 			continue;
 		if ((st = has_profile(c, k->id, &searched, err)) || (st = to_go_back(c, k->id, &back, err)) ||
 		    (st = ckpt_version(c, k->id, version, err)) || (st = starter(c, k->id, other, err)) ||
@@ -315,8 +331,10 @@ static enum wasd_status refuse_needed(struct storage *s, const struct storage_ck
 {
 	struct conn *c = tx_conn(s);
 	struct policy p;
-	char *user = NULL, *newest = NULL, other[40], version[100];
+	char *user = NULL, *newest = NULL, other[40], version[100], by[64];
 	enum wasd_status st;
+	if (ckpt_needed(s, k->id, by))
+		return wasd_fail_at(err, WASD_ESTATE, by, "checkpoint %s: %s needs it", k->id, by);
 	if (k->pinned)
 		return wasd_fail_at(err, WASD_ESTATE, "pinned", "checkpoint %s is pinned", k->id);
 	if ((st = ckpt_user(c, k->id, &user, err)))

@@ -422,6 +422,7 @@ struct delete_args {
 static enum wasd_status drop_checkpoints(struct storage *s, const char *job, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);
+	char by[64];
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(
 		c, "SELECT d.name FROM checkpoints k JOIN deployments d ON k.id=d.checkpoint OR k.id=d.wanted WHERE k.job=?1",
@@ -447,7 +448,9 @@ static enum wasd_status drop_checkpoints(struct storage *s, const char *job, str
 	q_end(c, q);
 	q = q_begin(c, "SELECT id FROM checkpoints WHERE job=?1", &st, err, "t", job);
 	while (q_row(c, q, &st, err))
-		st = tx_drop_payload(s, q_text(q, 0), err);
+		st = ckpt_needed(s, q_text(q, 0), by) ?
+		         wasd_fail_at(err, WASD_ESTATE, by, "job %s: %s needs a checkpoint of it", job, by) :
+		         tx_drop_payload(s, q_text(q, 0), err);
 	q_end(c, q);
 	return st;
 }

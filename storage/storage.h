@@ -695,8 +695,13 @@ enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const cha
                                    struct wasd_err *err);
 enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned, const char *actor,
                                   struct wasd_err *err);
-/* WASD_ESTATE when a deployment uses it (its name in err->pointer), an unfinished job resumes or starts from it, or
- * it is pinned. */
+/* Says whether something outside the database needs the checkpoint, and what ("merge merge_1"). On the writer's thread;
+ * it may not call storage. */
+typedef bool storage_needed_fn(void *ctx, const char *checkpoint, char by[64]);
+/* One such function; NULL: none. When this returns, the one before is not called any more. */
+void storage_on_needed(struct storage *s, storage_needed_fn *fn, void *ctx);
+/* WASD_ESTATE when a deployment uses it (its name in err->pointer), an unfinished job resumes or starts from it, it is
+ * pinned, or needed outside (storage_on_needed). */
 enum wasd_status storage_ckpt_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err);
 
 /* Reads checkpoint bytes. Every 1 MiB chunk is checked against its own SHA-256; a read from 0 to the end also checks

@@ -660,6 +660,25 @@ struct api_merges merges_api(struct merges *g)
 	return (struct api_merges){.self = g, .begin = begin, .get = get, .list = list, .forget = forget};
 }
 
+/* A merge that has not ended needs its checkpoints, also after a restart. Nothing is asked of storage with lock. */
+static bool needs(void *ctx, const char *checkpoint, char by[64])
+{
+	struct merges *g = ctx;
+	bool found = false;
+	pthread_mutex_lock(&g->lock);
+	for (const struct merge *m = g->list; m && !found; m = m->next) {
+		const cJSON *id, *ids = wasd_json_get(m->record, "checkpoints");
+		if (m->state == ENDED || m->dropped)
+			continue;
+		cJSON_ArrayForEach(id, ids)
+			found |= cJSON_IsString(id) && !strcmp(id->valuestring, checkpoint);
+		if (found)
+			snprintf(by, 64, "merge %s", m->id);
+	}
+	pthread_mutex_unlock(&g->lock);
+	return found;
+}
+
 /* ---- start and end ---------------------------------------------------------------------------------------------- */
 
 static enum wasd_status read_record(struct merges *g, const char *name, struct wasd_err *err)
@@ -751,6 +770,7 @@ enum wasd_status merges_create(const struct merges_config *cfg, struct merges **
 		merges_destroy(g);
 		return s;
 	}
+	storage_on_needed(cfg->db, needs, g);
 	supervisor_call(cfg->sup, do_register, g);
 	*out = g;
 	return WASD_OK;
@@ -775,6 +795,7 @@ void merges_destroy(struct merges *g)
 	if (!g)
 		return;
 	pool_destroy(g->loader);
+	storage_on_needed(g->cfg.db, NULL, NULL);
 	for (struct merge *m = g->list, *next; m; m = next) {
 		next = m->next;
 		merge_free(m);

@@ -239,6 +239,29 @@ static void fill(char spare[32])
 	start_parts(1);
 }
 
+static void its_checkpoints_stay(void)
+{
+	char id[40], job[48];
+	struct wasd_err err = {0};
+	struct storage_ckpt k = {0};
+	begin();
+	CHECK_INT(storage_ckpt_get(db, ckpt, &k, NULL), WASD_OK);
+	snprintf(job, sizeof job, "%s", k.job);
+	storage_ckpt_done(&k);
+	ask("slow", id);
+	CHECK_INT(storage_ckpt_delete(db, ckpt, "t", &err), WASD_ESTATE);
+	CHECK_MSG(strstr(err.msg, id), "%s", err.msg);
+	CHECK_INT(storage_job_delete(db, job, "t", &err), WASD_ESTATE);
+	CHECK_MSG(strstr(err.msg, id), "%s", err.msg);
+	await(id, WORKS);
+	stop_parts();
+	start_parts(1);
+	CHECK_INT(storage_ckpt_delete(db, ckpt, "t", &err), WASD_ESTATE);
+	CHECK_INT(forget(id), WASD_OK);
+	CHECK_MSG(storage_ckpt_delete(db, ckpt, "t", &err) == WASD_OK, "%s", err.msg);
+	stop();
+}
+
 static void no_room(void)
 {
 	char first[40], told[40], id[40], spare[32];
@@ -375,6 +398,7 @@ int main(int argc, char **argv)
 	TEST_RUN(faults);
 	TEST_RUN(deleted_at_its_end);
 	TEST_RUN(deleted_in_the_middle);
+	TEST_RUN(its_checkpoints_stay);
 	TEST_RUN(no_room);
 	TEST_RUN(a_file_that_stays);
 	TEST_RUN(files);

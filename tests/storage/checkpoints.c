@@ -153,6 +153,35 @@ static void test_rehearsal(void)
 	end_store(s);
 }
 
+static bool needed(void *ctx, const char *ckpt, char by[64])
+{
+	snprintf(by, 64, "merge m");
+	return !strcmp(ckpt, ctx);
+}
+
+static void test_needed_outside(void)
+{
+	struct storage *s = fresh_store();
+	char id[40], ck[5][32];
+	add_job(s, "r", id);
+	int64_t a = start_job(s, id);
+	for (int e = 0; e < 5; e++) {
+		OK(store_ckpt(s, id, a, e, 0.1 * (5 - e), 2000, (unsigned)e, ck[e]));
+		if (e == 1)
+			storage_on_needed(s, needed, ck[1]);
+	}
+	CHECK(has(s, ck[0]) && has(s, ck[1]) && !has(s, ck[2]) && has(s, ck[3]) && has(s, ck[4]));
+	FAILS(storage_ckpt_delete(s, ck[1], "me", &err), WASD_ESTATE);
+	CHECK_STR(err.pointer, "merge m");
+	OK(move(s, id, "completed"));
+	FAILS(storage_job_delete(s, id, "me", &err), WASD_ESTATE);
+	CHECK(has(s, ck[0]) && has(s, ck[1]) && has(s, ck[4])); /* nothing of it is gone */
+	storage_on_needed(s, NULL, NULL);
+	OK(storage_job_delete(s, id, "me", &err));
+	CHECK(!has(s, ck[1]));
+	end_store(s);
+}
+
 static void test_retention_minimum(void)
 {
 	struct storage *s = fresh_store();
@@ -395,6 +424,7 @@ int main(void)
 	TEST_RUN(test_store_and_read);
 	TEST_RUN(test_retention);
 	TEST_RUN(test_rehearsal);
+	TEST_RUN(test_needed_outside);
 	TEST_RUN(test_retention_minimum);
 	TEST_RUN(test_init_reference);
 	TEST_RUN(test_damage);
