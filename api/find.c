@@ -126,6 +126,47 @@ bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct ap
 	return false;
 }
 
+static bool fits(const struct storage_ckpt *k, const struct storage_dataset *d)
+{
+	cJSON *info = api_parse_trusted(k->info), *data = api_parse_trusted(d->info);
+	const cJSON *input = wasd_json_get(info, "input"), *classes = wasd_json_get(info, "classes");
+	bool ok = (!input || cJSON_Compare(input, wasd_json_get(data, "shape"), 1)) &&
+	          (!classes || cJSON_GetArraySize(classes) == cJSON_GetArraySize(wasd_json_get(data, "classes")));
+	cJSON_Delete(data);
+	cJSON_Delete(info);
+	return ok;
+}
+
+bool api_dataset_of(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                    const struct storage_ckpt *k, const cJSON *in, struct storage_dataset *out)
+{
+	struct storage_job job = {0};
+	struct wasd_err err = {0};
+	const cJSON *ref = wasd_json_get(in, "dataset");
+	const char *name = "";
+	int64_t version = 0;
+	if (!ref && !k->job) {
+		api_send_problem(q, r, "invalid_field", "/dataset",
+		                 "/dataset is missing: checkpoint %s has no job; name the data set to measure on", k->id);
+		return false;
+	}
+	if (!ref && storage_job_get(c->db, k->job, &job, &err)) {
+		api_send_error(q, r, &err);
+		return false;
+	}
+	wasd_json_str(ref, "name", &name);
+	wasd_json_i64(ref, "version", &version);
+	bool ok = api_dataset_ready(c, q, r, ref ? name : job.dataset, ref ? version : job.dataset_version, out);
+	storage_job_done(&job);
+	if (!ok || fits(k, out))
+		return ok;
+	api_send_problem(q, r, "invalid_field", "/dataset",
+	                 "/dataset: %s does not have the image shape and the number of classes of checkpoint %s", out->name,
+	                 k->id);
+	storage_dataset_done(out);
+	return false;
+}
+
 bool api_ckpt_has(const struct storage_ckpt *k, const char *mode)
 {
 	cJSON *info = api_parse_trusted(k->info);

@@ -310,6 +310,10 @@ bool api_dataset_find(struct api_ctx *c, const struct api_request *q, struct api
 /* A data set that can be used for training or evaluation; version 0: the latest. Faults are at /dataset. */
 bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                        int64_t version, struct storage_dataset *out);
+/* The data set that the member "dataset" of a request names, else that of the checkpoint's job; it must fit the
+ * checkpoint. Faults are at /dataset. */
+bool api_dataset_of(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                    const struct storage_ckpt *k, const cJSON *in, struct storage_dataset *out);
 /* A data set in a body: a name, or {"name","version"}. */
 field_canon api_dataset_canon;
 /* Has the checkpoint a mode that is not derived? DOM needs training with WAS, or a draw in an imported file; slim needs

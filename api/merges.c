@@ -107,30 +107,12 @@ static bool find_checkpoints(struct api_ctx *c, const struct api_request *q, str
 	return true;
 }
 
-/* Adds the data set that the request names, else that of the first checkpoint's job, as {"name","version"}. */
+/* Adds the data set as {"name","version"}. */
 static bool add_dataset(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                         const struct storage_ckpt *k, const cJSON *in, cJSON *record)
 {
-	struct storage_job job = {0};
 	struct storage_dataset d;
-	struct wasd_err err = {0};
-	const cJSON *ref = wasd_json_get(in, "dataset");
-	const char *name = "";
-	int64_t version = 0;
-	if (!ref && !k->job) {
-		api_send_problem(q, r, "invalid_field", "/dataset",
-		                 "/dataset is missing: checkpoint %s has no job; name the data set to measure on", k->id);
-		return false;
-	}
-	if (!ref && storage_job_get(c->db, k->job, &job, &err)) {
-		api_send_error(q, r, &err);
-		return false;
-	}
-	wasd_json_str(ref, "name", &name);
-	wasd_json_i64(ref, "version", &version);
-	bool ok = api_dataset_ready(c, q, r, ref ? name : job.dataset, ref ? version : job.dataset_version, &d);
-	storage_job_done(&job);
-	if (!ok)
+	if (!api_dataset_of(c, q, r, k, in, &d))
 		return false;
 	cJSON *j = cJSON_CreateObject();
 	api_add_str(j, "name", d.name);
@@ -140,26 +122,33 @@ static bool add_dataset(struct api_ctx *c, const struct api_request *q, struct a
 	return true;
 }
 
-static void audit(struct api_ctx *c, const struct api_request *q, const char *action, const char *id)
+/* False: the answer is in r. */
+static bool audit(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *action,
+                  const char *id)
 {
 	char object[140];
+	struct wasd_err err = {0};
 	snprintf(object, sizeof object, "merge/%s", id);
-	storage_audit_add(c->db, q->actor, action, object, NULL, NULL, NULL, NULL, NULL);
+	enum wasd_status st = storage_audit_add(c->db, q->actor, action, object, NULL, NULL, NULL, NULL, &err);
+	if (st)
+		api_send_error(q, r, &err);
+	return !st;
 }
 
+/* Takes the record. */
 static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *record)
 {
 	struct wasd_err err = {0};
 	char id[40];
-	enum wasd_status st = api_poisoned(record) ? wasd_fail(&err, WASD_ENOMEM, "no memory") :
-	                                             c->merges.begin(c->merges.self, record, id, &err);
-	if (st) {
+	if (api_poisoned(record)) {
+		cJSON_Delete(record);
+		api_send_no_memory(r);
+	} else if (c->merges.begin(c->merges.self, record, id, &err)) {
 		api_send_error(q, r, &err);
-		return;
+	} else if (audit(c, q, r, "merge.create", id)) {
+		send_merge(c, q, r, 202, id);
+		api_set_header(r, "Location", "/v1/merges/%s", id);
 	}
-	audit(c, q, "merge.create", id);
-	send_merge(c, q, r, 202, id);
-	api_set_header(r, "Location", "/v1/merges/%s", id);
 }
 
 /* What the daemon keeps: the checkpoints, the data set, and the members of wasd_merge_fields as "request". */
@@ -244,7 +233,7 @@ enum api_result api_merges_delete(struct api_ctx *c, const struct api_request *q
 		api_send_error(q, r, &err);
 		return API_DONE;
 	}
-	audit(c, q, "merge.delete", id);
-	r->status = 204;
+	if (audit(c, q, r, "merge.delete", id))
+		r->status = 204;
 	return API_DONE;
 }

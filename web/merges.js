@@ -1,11 +1,13 @@
 // merges.js - the merges of checkpoints: one line each that opens to loss and accuracy along the path between the two, and a form that begins another.
 
-import { $, announce, busy, el, isNumber, keyed, percent, setText, svg, toast } from './dom.js';
+import { $, announce, ask, busy, el, isNumber, keyed, percent, setText, svg, toast } from './dom.js';
 import { call, mergePath } from './api.js';
 import { deployable, showState, stateBadge, title } from './jobs.js';
 
 const width = 320, height = 120, edge = 8;
 const points = 11;            // of the path that the form asks for
+
+const ended = (m) => m.state === 'ready' || m.state === 'failed';
 
 // A curve over lambda. format: of its values.
 function createCurve(label, key, format) {
@@ -30,10 +32,16 @@ export function createMerges({ refresh, jobs, deploy }) {
     let merge = first;
     const name = el('span', { class: 'name' }), badge = stateBadge(), facts = el('small'), curves = [createCurve('Loss', 'loss', loss), createCurve('Accuracy', 'accuracy', percent)];
     const act = (label, work) => {
-      const button = el('button', { type: 'button', onclick: () => busy(button, async () => { await work(merge); await refresh(); }) }, label);
+      const button = el('button', { type: 'button', onclick: () => { const drawn = merge; busy(button, async () => { if (await work(drawn) !== false) await refresh(); }); } }, label);
       return button;
     };
-    const serve = act('Deploy', (m) => deploy(m)), gone = act('Delete', (m) => call('DELETE', mergePath(m.id)));
+    const serve = act('Deploy', (m) => deploy(m)), gone = act('Delete', remove);
+    async function remove(m) {
+      const sure = ended(m) ? await ask(`Delete the merge ${name.textContent}?`, 'This deletes its path. The checkpoint that it made is kept.', 'Delete the merge') :
+        await ask(`Cancel the merge ${name.textContent}?`, 'Nothing of it is kept.', 'Cancel the merge');
+      if (!sure) return false;
+      await call('DELETE', mergePath(m.id));
+    }
     const words = el('p', { class: 'hint' }), drawn = el('div', { class: 'curves' }, ...curves.map((c) => c.root));
     const root = el('details', { class: 'sweep' }, el('summary', {}, name, badge, facts), el('div', { class: 'do' }, el('span', { class: 'buttons' }, serve, gone)), words, drawn);
     return { root, update(next) {
@@ -47,7 +55,7 @@ export function createMerges({ refresh, jobs, deploy }) {
       drawn.hidden = !path.length;
       for (const c of curves) if (path.length) c.set(path);
       serve.hidden = merge.state !== 'ready' || merge.request.recalibrate === false;
-      setText(gone, merge.state === 'ready' || merge.state === 'failed' ? 'Delete' : 'Cancel');
+      setText(gone, ended(merge) ? 'Delete' : 'Cancel');
       for (const button of [serve, gone]) button.setAttribute('aria-label', `${button.textContent} the merge ${name.textContent}`);
     } };
   }

@@ -56,9 +56,13 @@ static void refused(void)
 		{",\"path\":102", "/path"},
 		{",\"recalibrate\":1", "/recalibrate"},
 		{",\"dataset\":\"none\"", "/dataset"},
+		{",\"dataset\":\"gray\"", "/dataset"},
+		{",\"dataset\":\"two\"", "/dataset"},
 		{",\"lambda\":0.5", "/lambda"},
 	};
 	begin();
+	make_dataset("gray", "{\"shape\":[1,32,32],\"classes\":[\"a\",\"b\",\"c\"],\"train\":1,\"test\":1}");
+	make_dataset("two", "{\"shape\":[3,32,32],\"classes\":[\"a\",\"b\"],\"train\":1,\"test\":1}");
 	for (size_t i = 0; i < API_LEN(rows); i++) {
 		char *body = body_of(rows[i].more);
 		if (strstr(rows[i].more, "}"))
