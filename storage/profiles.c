@@ -391,6 +391,9 @@ enum wasd_status storage_profile_ready(struct storage *s, const char *id, const 
 	if (!bytes || bytes > STORAGE_OVERLAY_MAX)
 		return wasd_fail(err, WASD_ETOOBIG, "profile %s: an overlay of %zu bytes, the most is %d", id, bytes,
 		                 STORAGE_OVERLAY_MAX);
+	enum wasd_status st = storage_space(s, 2 * bytes, err); /* it goes through the log */
+	if (st)
+		return st;
 	wasd_sha256_of(overlay, bytes, hex);
 	if (strcmp(hex, sha256))
 		return wasd_fail(err, WASD_ECORRUPT, "profile %s: its overlay has SHA-256 %.16s..., announced was %.16s...", id,

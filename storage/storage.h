@@ -723,7 +723,10 @@ enum wasd_status storage_ckpt_memfd(struct storage *s, const char *id, int *fd, 
 /* Each is a mode FAMILY:NAME of its checkpoint (wasd/mode.h): a profile is "dom:NAME". "profile" below means any of
  * them. While the modes of the checkpoint's own list are measured there is a row STORAGE_MEASURING as well: it ends
  * with the figures in the checkpoint's info ("measured"), or fails, and is never ready. */
-enum { STORAGE_PROFILES_MAX = 32 /* per checkpoint */, STORAGE_OVERLAY_MAX = 64 << 20 };
+enum {
+	STORAGE_PROFILES_MAX = 32,      /* per checkpoint */
+	STORAGE_OVERLAY_MAX = 24 << 20, /* one transaction; a ResNet-34 in int8 has some 20 MiB */
+};
 #define STORAGE_MEASURING "own:modes"
 
 struct storage_profile {
@@ -776,7 +779,7 @@ enum wasd_status storage_profile_next(struct storage *s, struct storage_profile 
 enum wasd_status storage_profile_of_job(struct storage *s, const char *job, struct storage_profile *out,
                                         int64_t *waiting, struct wasd_err *err);
 /* queued -> searching -> ready, or -> failed from both; WASD_ESTATE otherwise. Checks the overlay: WASD_ECORRUPT
- * (hash), WASD_ETOOBIG. own: JSON for the checkpoint's "measured", or NULL. */
+ * (hash), WASD_ETOOBIG; WASD_EFULL before it is read. own: JSON for the checkpoint's "measured", or NULL. */
 enum wasd_status storage_profile_searching(struct storage *s, const char *id, struct wasd_err *err);
 enum wasd_status storage_profile_ready(struct storage *s, const char *id, const char *info, const char *own,
                                        const void *overlay, size_t bytes, const char *sha256, struct wasd_err *err);
@@ -859,7 +862,7 @@ struct storage_deployment {
 	char *source; /* JSON as requested */
 	char *job;    /* of the checkpoint; NULL if the job was deleted */
 	char *checkpoint;
-	char *mode;         /* aom | dom | dom:NAME | auto | cascade */
+	char *mode;         /* aom | dom | slim | FAMILY:NAME | auto | cascade */
 	int64_t generation; /* +1 with every change of mode or checkpoint; the ETag "gN" */
 	int64_t version;    /* +1 with every change of checkpoint */
 	char *state, *message;

@@ -108,14 +108,21 @@ export function createMade() {
     $('#pareto-none').hidden = points.length > 0;
   }
 
+  // What another can be made of. Options that stay are left alone, since the list may be open.
+  function offer(names) {
+    const { base } = field, before = base.value;
+    if (base.dataset.offered === names.join()) return;
+    base.replaceChildren(...names.map((name) => el('option', { value: name, selected: name === before }, name)));
+    base.dataset.offered = names.join();
+  }
+
   function draw({ items, measuring }) {
     shown = items;
     rows(items, (m) => m.profile ?? m.name);
     plot();
     measured.hidden = !items.length;
     setText($('#mode-measuring'), making(measuring) ? 'The checkpoint’s own modes are being measured …' : measuring?.message ?? '');
-    const chosen = field.base.value;
-    field.base.replaceChildren(...items.filter((m) => m.state === 'ready').map((m) => el('option', { value: m.name, selected: m.name === chosen }, m.name)));
+    offer(items.filter((m) => m.state === 'ready').map((m) => m.name));
   }
 
   async function load() {

@@ -25,7 +25,7 @@ enum { SEARCH_NICE = 10, LOOK_AGAIN_MS = 1000 };
 
 struct search {
 	struct profiles *g;
-	char id[48], checkpoint[48], name[72];
+	char id[48], checkpoint[48], name[72], mode[WASD_MODE_LEN];
 	bool measures; /* the checkpoint's own modes, and makes none */
 	char *dataset;
 	int64_t dataset_version;
@@ -44,7 +44,7 @@ struct search {
 	bool dropped, over; /* dropped: the profile is no longer wanted; over: only its row is still to be written */
 	const void *overlay;
 	size_t overlay_bytes;
-	char too_large[100]; /* "", or why the overlay is rejected */
+	char too_large[200]; /* "", or why the overlay is rejected */
 };
 
 struct profiles {
@@ -289,8 +289,8 @@ static enum wasd_status on_made(void *self, struct wasd_frame *m, struct wasd_er
 	if (!info_ok(wasd_json_get(m->json, "info")))
 		return wasd_fail(err, WASD_ECORRUPT, "the mode has no valid info");
 	if (bytes > STORAGE_OVERLAY_MAX) {
-		snprintf(w->too_large, sizeof w->too_large, "the mode's file would have %lld bytes, the limit is %d",
-		         (long long)bytes, STORAGE_OVERLAY_MAX);
+		snprintf(w->too_large, sizeof w->too_large, "the file of mode %s would have %lld bytes, the limit is %d",
+		         w->mode, (long long)bytes, STORAGE_OVERLAY_MAX);
 		return WASD_OK;
 	}
 	w->overlay_bytes = (size_t)bytes;
@@ -409,6 +409,7 @@ static enum wasd_status search_create(struct profiles *g, const struct storage_p
 	snprintf(w->id, sizeof w->id, "%s", row->id);
 	snprintf(w->checkpoint, sizeof w->checkpoint, "%s", row->checkpoint);
 	snprintf(w->name, sizeof w->name, "%s", row->name);
+	snprintf(w->mode, sizeof w->mode, "%s", row->mode);
 	w->measures = !strcmp(row->mode, STORAGE_MEASURING);
 	w->dataset_version = row->dataset_version;
 	w->dataset = wasd_strdup(row->dataset);

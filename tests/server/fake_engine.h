@@ -597,7 +597,7 @@ static void fake_file(const char *type, const char *word, int kind, const char *
 		wasd_memfd_sealed("x", word, kind == 2 ? 1 : n, &fd, NULL);
 	}
 	snprintf(text, sizeof text, "{\"type\":\"%s\",\"bytes\":%zu,\"sha256\":\"%s\",\"info\":%s%s}", type,
-	         kind == 4 ? (size_t)65 << 20 : n, sha, info, more);
+	         kind == 4 ? ((size_t)24 << 20) + 1 : n, sha, info, more);
 	(kind == 3 ? fake_break : fake_send)(cJSON_Parse(text), NULL, 0, fd);
 	if (fd >= 0)
 		close(fd);

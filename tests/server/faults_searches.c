@@ -19,7 +19,7 @@ static void searches(void)
 		{"unsealed", "failed", "broke the protocol"},
 		{"short", "failed", "broke the protocol"},
 		{"nofile", "failed", "memory file"},
-		{"toobig", "failed", "the limit is 67108864"},
+		{"toobig", "failed", "mode dom:toobig would have 25165825 bytes, the limit is 25165824"},
 		{"wrongsha", "failed", "SHA-256"},
 		{"noinfo", "failed", "the mode has no valid info"},
 		{"measured", "failed", "measured in answer to make"},

@@ -1,5 +1,6 @@
 /* Profiles: requested, searched, stored, served, deleted; and after a restart, without memory, with a damaged file. */
 #include "util.h"
+#include "internal.h"
 #include "schema.h"
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -156,7 +157,11 @@ static void test_life(void)
 	char *data = NULL;
 	size_t n = 0;
 	FAILS(storage_profile_overlay(s, p.id, &data, &n, &err), WASD_ENOTFOUND);
+	/* Room is asked for before the bytes are read: here they are not there. */
+	s->opts.quota_bytes = 8 << 20;
+	FAILS(storage_profile_ready(s, p.id, "{}", NULL, NULL, 8 << 20, "00", &err), WASD_EFULL);
 	OK(make_ready(s, p.id, "overlay"));
+	s->opts.quota_bytes = 0;
 	FAILS(storage_profile_fail(s, p.id, "too late", &err), WASD_ESTATE);
 	profile_is(s, "fast", "ready", NULL);
 	OK(storage_profile_overlay(s, p.id, &data, &n, &err));
