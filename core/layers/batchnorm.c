@@ -134,8 +134,8 @@ static void bn_fwd_channels(void *ctx, int begin, int end, int thread)
 			var = m.m2 > 0 ? m.m2 / m.n : m.m2 * 0; /* a negative rounding error becomes 0; NaN stays NaN */
 			if (r->update) {
 				double mom = r->momentum > 0 ? r->momentum : s->momentum, unbiased = m.n > 1 ? m.m2 / (m.n - 1) : var;
-				s->mean[c] = (real)((double)s->mean[c] + mom * (mean - (double)s->mean[c]));
-				s->var[c] = (real)((double)s->var[c] + mom * (unbiased - (double)s->var[c]));
+				s->mean[c] = layer_running(s->mean[c], mean, mom);
+				s->var[c] = layer_running(s->var[c], unbiased, mom);
 			}
 		} else {
 			mean = (double)s->mean[c];

@@ -256,4 +256,11 @@ void act_backward(enum act act, const real *y, const real *dy, real *dx, bool ad
 enum wasd_status loss_softmax_xent(const real *logits, const struct wasd_targets *t, int n, int classes, double *loss,
                                    int *correct, real *dlogits, struct wasd_err *err);
 
+/* A running statistic after a batch's value. With momentum 1 nothing of the old one is left, not even a rounding error:
+ * what is measured anew depends on its own batches alone. */
+static inline real layer_running(real old, double value, double momentum)
+{
+	return (real)(momentum < 1 ? (double)old + momentum * (value - (double)old) : value);
+}
+
 #endif

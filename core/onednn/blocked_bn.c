@@ -162,8 +162,8 @@ static void prepare_block(struct bn_job *j, int block)
 			if (j->r->update) {
 				double mom = j->r->momentum > 0 ? j->r->momentum : s->momentum,
 					   unbiased = m.n > 1 ? m.b[l] / (m.n - 1) : var;
-				s->mean[ch] = (real)((double)s->mean[ch] + mom * (mean - (double)s->mean[ch]));
-				s->var[ch] = (real)((double)s->var[ch] + mom * (unbiased - (double)s->var[ch]));
+				s->mean[ch] = layer_running(s->mean[ch], mean, mom);
+				s->var[ch] = layer_running(s->var[ch], unbiased, mom);
 			}
 		} else {
 			mean = (double)s->mean[ch];

@@ -204,9 +204,9 @@ static void ends_are_the_runs(void)
 	CHECK_MSG(!r.status, "%s", r.err.msg);
 	CHECK(same_params(r.file, r.len, a.file, a.len));
 	const cJSON *p = wasd_json_get(wasd_json_get(r.info, "merge"), "path");
-	CHECK_NEAR(number(r.metrics, "val_acc_aom"), a.value[2][3], 0.05);
-	CHECK_NEAR(number(cJSON_GetArrayItem(p, 1), "accuracy"), a.value[2][3], 0.05);
-	CHECK_NEAR(number(cJSON_GetArrayItem(p, 0), "accuracy"), b.value[2][3], 0.05);
+	CHECK_NEAR(number(r.metrics, "val_acc_aom"), a.value[2][3], 0.1);
+	CHECK_NEAR(number(cJSON_GetArrayItem(p, 1), "accuracy"), a.value[2][3], 0.1);
+	CHECK_NEAR(number(cJSON_GetArrayItem(p, 0), "accuracy"), b.value[2][3], 0.1);
 	CHECK_NEAR(number(wasd_json_get(r.info, "merge"), "barrier"), 0, 1e-12);
 	done(&r);
 	r = merge(TWO(&a, &b), "{\"weights\":[0,1],\"align\":\"none\"}", data);
