@@ -6,7 +6,7 @@ that is never changed. A request that was sent after a switch or a swap was ackn
   tests/bench/switches.py                                  # 1,000 switches and 20 swaps under 64 connections
   tests/bench/switches.py --switches 50 --swaps 3 --connections 8
 
-tests/e2e/test_updates.py runs the small form."""
+tests/e2e/test_updates.py runs the small form, tests/e2e/test_kinds.py one with every kind of mode."""
 import argparse, json, os, random, socket, statistics, struct, sys, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
@@ -62,8 +62,8 @@ def prepare(d, versions):
     return [c["id"] for c in reversed(items)]
 
 
-def run(d, checkpoints, connections, switches, swaps):
-    """Returns a summary; raises for a failed request or a wrong answer."""
+def run(d, checkpoints, connections, switches, swaps, modes=MODES):
+    """Returns a summary; raises for a failed request or a wrong answer. modes: of every checkpoint, ready; aom is the first."""
     c, r = d.client, random.Random(5)
     shape = (3, 32, 32)
     images = [struct.pack("<3072f", *(r.uniform(-1, 1) for _ in range(3072))) for _ in range(IMAGES)]
@@ -72,7 +72,7 @@ def run(d, checkpoints, connections, switches, swaps):
         name = "fixed-" + k[-8:].lower()
         c.post("/v1/deployments", {"name": name, "source": {"checkpoint": k}})
         d.wait_deployment(name)
-        for mode in MODES:
+        for mode in modes:
             c.put(f"/v1/deployments/{name}/mode", {"mode": mode})
             one = Connection(d.port, name, shape, images)
             reference[k, mode] = [one.ask(i)[3] for i in range(IMAGES)]
@@ -116,7 +116,7 @@ def run(d, checkpoints, connections, switches, swaps):
         if stop.is_set():
             break
         some_traffic(3)
-        mode = "dom" if mode == "aom" else "aom"
+        mode = r.choice([m for m in modes if m != mode])
         t0 = time.monotonic()
         done = c.put("/v1/deployments/live/mode", {"mode": mode}, want=200).json
         whole_us.append((time.monotonic() - t0) * 1e6)
