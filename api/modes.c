@@ -278,7 +278,20 @@ static void put_word(char *out, size_t room, const char *word)
 	out[n] = 0;
 }
 
-/* The base if it is not aom, and the options that are not as usual: "dom-fast-cfws", "0.5"; else the desire. */
+/* The usual value of the first option that has a word; without any, the desire. */
+static const char *usual_word(const cJSON *desire)
+{
+	const cJSON *opt;
+	const char *word = "";
+	cJSON_ArrayForEach(opt, wasd_json_get(desire, "options"))
+		if (wasd_json_str(opt, "default", &word))
+			return word;
+	wasd_json_str(desire, "name", &word);
+	return word;
+}
+
+/* The base if it is not aom, and the options that are not as usual: "dom-fast-cfws", "0.5"; before what is no name,
+ * usual_word: "plain", "plain-dom". */
 static void default_name(const cJSON *in, const cJSON *desire, char out[64])
 {
 	const cJSON *opt;
@@ -299,8 +312,7 @@ static void default_name(const cJSON *in, const cJSON *desire, char out[64])
 		char rest[64];
 		snprintf(rest, sizeof rest, "%s", out);
 		out[0] = 0;
-		wasd_json_str(desire, "name", &name);
-		put_word(out, 64, name);
+		put_word(out, 64, usual_word(desire));
 		if (*rest)
 			put_word(out, 64, rest);
 	}

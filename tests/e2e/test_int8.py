@@ -43,9 +43,10 @@ with Daemon() as d:
     with case("made of aom, dom and a profile, with every option; accuracy within half a point of the base, but for two of 150 images"):
         float_acc = {m["name"]: m["val_acc"] for m in c.get(modes).json["items"]}
         for name, request in {"plain": {}, "of-dom": {"base": "dom"}, "dom-fast-cfws": {"base": "dom:fast", "weights": "cfws", "images": 64}, "split": {"weights": "cfws", "activations": "kl-clip"}}.items():
-            named = {"name": name} if name != "dom-fast-cfws" else {}             # this one is named by its options
-            equal(c.post(modes, {"desire": "int8", **named, **request}, want=202).json["name"], f"int8:{name}" + ("-64" if not named else ""))
-            m = made[name] = wait(d, f"{modes}/int8:{name}" + ("-64" if not named else ""))
+            by_options = {"plain": "plain", "dom-fast-cfws": "dom-fast-cfws-64"}.get(name)
+            full = f"int8:{by_options or name}"
+            equal(c.post(modes, {"desire": "int8", **({} if by_options else {"name": name}), **request}, want=202).json["name"], full)
+            m = made[name] = wait(d, f"{modes}/{full}")
             base = request.get("base", "aom")
             check(abs(m["val_acc"] - float_acc[base]) <= 0.005 + 2 / 150, f"{name}: {m['val_acc']}, {base} {float_acc[base]}")
         equal(made["split"]["macs"], made["plain"]["macs"])
