@@ -261,8 +261,13 @@ static bool is_stat(const struct import *m, const char *name)
 static bool is_of_width(const struct import *m, const char *name)
 {
 	static const char family[] = WASD_FAMILY_WIDTH ":";
+	static const char digits[] = "0123456789";
+	if (strncmp(name, family, sizeof family - 1))
+		return false;
 	const char *rest = name + sizeof family - 1;
-	return !strncmp(name, family, sizeof family - 1) && is_stat(m, rest + strspn(rest, "0123456789."));
+	rest += strspn(rest, digits);
+	rest += *rest == '.' ? 1 + strspn(rest + 1, digits) : 0;
+	return *rest == '.' && is_stat(m, rest + 1);
 }
 
 static enum wasd_status check_names(const struct import *m, struct wasd_err *err)

@@ -24,19 +24,10 @@ static void second_name(const char *first, char out[WASD_FACTOR_NAME])
 	snprintf(out, WASD_FACTOR_NAME, "%.58s" WASD_FACTOR_SUFFIX, first);
 }
 
-/* Takes ownership of v; false (v deleted) when out of memory. */
-static bool put(cJSON *o, const char *key, cJSON *v)
-{
-	if (v && cJSON_AddItemToObject(o, key, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
 static bool put_copy(cJSON *o, const char *key, const cJSON *from)
 {
 	const cJSON *v = wasd_json_get(from, key);
-	return !v || put(o, key, cJSON_Duplicate(v, true));
+	return !v || models_put(o, key, cJSON_Duplicate(v, true));
 }
 
 static bool has_kernels(const char *type)

@@ -160,8 +160,7 @@ static enum wasd_status keep(struct wasd_slim *s, wasd_node i, const uint8_t *al
 
 /* ---- the list of layers ------------------------------------------------------------------------------------------ */
 
-/* Takes ownership of v; false (v deleted) when out of memory. */
-static bool put(cJSON *o, const char *key, cJSON *v)
+bool models_put(cJSON *o, const char *key, cJSON *v)
 {
 	if (v && cJSON_AddItemToObject(o, key, v))
 		return true;
@@ -243,10 +242,10 @@ static bool put_fields(cJSON *j, const struct node *n, bool classes)
 			wasd_field_numbers(&f->row, f->row.def, def);
 		if (f->row.def && v == def[0])
 			continue;
-		ok = put(j, f->row.name,
-		         f->classes && classes    ? cJSON_CreateString("classes") :
-		         f->row.type == WASD_BOOL ? cJSON_CreateBool(v != 0) :
-		                                    cJSON_CreateNumber(v));
+		ok = models_put(j, f->row.name,
+		                f->classes && classes    ? cJSON_CreateString("classes") :
+		                f->row.type == WASD_BOOL ? cJSON_CreateBool(v != 0) :
+		                                           cJSON_CreateNumber(v));
 	}
 	return ok;
 }

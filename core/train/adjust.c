@@ -28,6 +28,9 @@ enum wasd_status train_adjust_create(struct wasd_trainer *t, struct wasd_err *er
 	if (chain_cuts_at(t->weights))
 		return wasd_fail_at(err, WASD_EINVAL, "/adjust",
 		                    "cannot adjust a network that becomes smaller while it trains");
+	struct weight_network network;
+	if (chain_network(t->weights, 0, &network))
+		return wasd_fail_at(err, WASD_EINVAL, "/adjust", "cannot adjust a network that is trained in several widths");
 	if (!t->holdout.n_val)
 		return wasd_fail_at(err, WASD_EINVAL, "/adjust", "needs validation images: see /data/val_fraction");
 	if (t->spec.adjust.iteration > t->spec.adjust.iterations)

@@ -46,7 +46,6 @@ struct slices {
 	enum teacher teacher;
 	bool ensemble;
 	uint64_t seed;
-	size_t batch;
 	real *taught, *mixed; /* (batch, classes): the teacher's softmax; the mean for the smallest */
 };
 
@@ -91,10 +90,13 @@ enum wasd_status slice_runs_create(const struct wasd_slim *s, const struct wasd_
 	return WASD_OK;
 }
 
-void slice_gather(const struct slice_runs *r, const real *whole, real *small)
+void slice_gather(const struct slice_runs *r, const struct wasd_model *whole, real *small)
 {
-	for (size_t i = 0; i < r->n; i++)
-		memcpy(small + r->run[i].small, whole + r->run[i].whole, r->run[i].n * sizeof *small);
+	for (size_t i = 0; i < r->n; i++) {
+		const struct slice_run *at = &r->run[i];
+		size_t within = at->whole - wasd_graph_param_info(wasd_model_graph(whole), at->param).offset;
+		memcpy(small + at->small, wasd_model_weights(whole, at->param) + within, at->n * sizeof *small);
+	}
 }
 
 void slice_scatter(const struct slice_runs *r, const real *small, real *whole)
@@ -173,13 +175,7 @@ static enum wasd_status teach(struct slices *s, const struct weight_passes *p, s
 /* The width's slice of the weights that the run computes with. */
 static void take_weights(const struct slices *s, struct width *w)
 {
-	real *small = wasd_model_master(w->model);
-	for (size_t i = 0; i < w->runs.n; i++) {
-		const struct slice_run *r = &w->runs.run[i];
-		const real *from = wasd_model_weights(s->whole, r->param);
-		size_t at = r->whole - wasd_graph_param_info(s->graph, r->param).offset;
-		memcpy(small + r->small, from + at, r->n * sizeof *small);
-	}
+	slice_gather(&w->runs, s->whole, wasd_model_master(w->model));
 }
 
 static enum wasd_status narrow_pass(struct slices *s, struct width *w, const struct weight_passes *p, const real *soft,
@@ -209,7 +205,7 @@ static enum wasd_status mix(struct slices *s, struct width *w, const struct weig
 		slice_softmax(wasd_exec_logits(w->exec), p->pass->n, wasd_graph_classes(s->graph), share, s->mixed);
 		return WASD_OK;
 	}
-	slice_gather(&w->runs, wasd_model_master(s->ema), wasd_model_master(w->model));
+	slice_gather(&w->runs, s->ema, wasd_model_master(w->model));
 	return taught_by(w->exec, p, share, s->mixed, err);
 }
 

@@ -17,8 +17,8 @@ struct slice_runs {
 /* For the blocks of wasd_slim_copy_params. The caller frees run. WASD_ENOMEM. */
 enum wasd_status slice_runs_create(const struct wasd_slim *s, const struct wasd_graph *whole, struct slice_runs *out,
                                    struct wasd_err *err);
-/* The slice of a block; and its gradient, added to that of the block. */
-void slice_gather(const struct slice_runs *r, const real *whole, real *small);
+/* The slice of the weights that the whole network computes with; and of a block the gradient, added to its own. */
+void slice_gather(const struct slice_runs *r, const struct wasd_model *whole, real *small);
 void slice_scatter(const struct slice_runs *r, const real *small, real *whole);
 
 /* Of the EMA after step t, counted from 0: min(0.997, (1 + t)/(10 + t)). */

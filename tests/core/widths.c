@@ -175,7 +175,7 @@ static void conv_slices(void)
 			for (int i = 0; i < 36; i++)
 				v[i] = (real)((3 * (i / 9) + 2 * (i / 3 % 3) + i % 3) % 5 - 2);
 			as_image(v, 1, 3, x);
-			slice_gather(&s.runs, wasd_model_master(s.whole), wasd_model_master(s.small));
+			slice_gather(&s.runs, s.whole, wasd_model_master(s.small));
 			CHECK(!wasd_exec_forward(s.e, x, &(struct wasd_pass){.n = 1, .bn = WASD_BN_BATCH}, NULL));
 			CHECK(!wasd_exec_activation(s.e, node(wasd_slim_graph(s.slim), "layer"), y, NULL));
 			snprintf(name, sizeof name, "in%d_choice%d", ins, choice);
@@ -185,7 +185,7 @@ static void conv_slices(void)
 			if (ins == 2 && !choice) {
 				for (int i = 0; i < 8; i++)
 					post[i] = i < 4 ? (real)0.09 : 0;
-				slice_gather(&s.runs, wasd_model_master(s.whole), wasd_model_master(s.small));
+				slice_gather(&s.runs, s.whole, wasd_model_master(s.small));
 				CHECK(!wasd_exec_forward(s.e, x, &(struct wasd_pass){.n = 1, .bn = WASD_BN_BATCH}, NULL));
 				conv_gradient(&s, 2);
 			}
@@ -208,7 +208,7 @@ static void batchnorm_of_a_width(void)
 			param(s.whole, "layer.bias")[c] = (real)(c % 2 ? -0.5 : 0.5);
 		}
 		memcpy(kept, wasd_model_stats(s.whole, WASD_STATS_TRAIN), sizeof kept);
-		slice_gather(&s.runs, wasd_model_master(s.whole), wasd_model_master(s.small));
+		slice_gather(&s.runs, s.whole, wasd_model_master(s.small));
 		struct wasd_pass pass = {.n = 2, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN, .update = true};
 		CHECK(!wasd_exec_forward(s.e, x, &pass, NULL));
 		CHECK(!wasd_exec_activation(s.e, node(wasd_slim_graph(s.slim), "layer"), y, NULL));
@@ -314,7 +314,7 @@ static void every_network(void)
  */
 #define MODEL_OF(a, b, e) \
 	"{\"layers\":[{\"type\":\"conv\",\"name\":\"a\",\"out\":" a \
-	",\"bias\":false},{\"type\":\"batchnorm\",\"name\":\"abn\"}," \
+	",\"bias\":false},{\"type\":\"batchnorm\",\"name\":\"1\"}," \
 	"{\"type\":\"relu\",\"name\":\"ar\"},{\"type\":\"maxpool\",\"kernel\":2,\"name\":\"p\"}," \
 	"{\"type\":\"conv\",\"name\":\"b\",\"out\":" b "},{\"type\":\"batchnorm\"},{\"type\":\"relu\",\"name\":\"br\"}," \
 	"{\"type\":\"conv\",\"name\":\"c\",\"out\":" a "},{\"type\":\"batchnorm\",\"name\":\"cbn\"}," \
@@ -425,7 +425,7 @@ static void modes_of_a_checkpoint(void)
 	}
 	CHECK(macs[1] < macs[2] && macs[2] < macs[3] && macs[3] < macs[0]);
 	/* of a width's statistics the channels that it does not have are never written */
-	const float *v = (const float *)tensor(&c, "width:0.25.abn.running_var")->data;
+	const float *v = (const float *)tensor(&c, "width:0.25.1.running_var")->data;
 	for (int i = 0; sizeof(real) == 4 && i < 32; i++)
 		CHECK_MSG((v[i] == 1) == (i >= 8), "%d: %g", i, (double)v[i]);
 	checkpoint_done(&c);
@@ -672,6 +672,7 @@ static void refusals(void)
 	refused(SLICES(",\"widths\":[0.5,\"1\"]"), "/weights/0/widths/1");
 	refused(SLICES(",\"widths\":[0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,1]"), "/weights/0/widths");
 	refused(SLICES(",\"teacher\":\"smallest\""), "/weights/0/teacher");
+	refused(SPEC_OF("\"adjust\":{},\"data\":{\"val_fraction\":0.2},\"weights\":[{\"type\":\"slices\"}]"), "/adjust");
 	refused(SPEC_OF("\"weights\":[{\"type\":\"slices\"},{\"type\":\"was\",\"transforms\":[{\"type\":\"rotate\"}]}]"),
 	        "/weights/1");
 	refused(SPEC_OF("\"weights\":[{\"type\":\"inrank\",\"compute\":\"composed\"},{\"type\":\"slices\"}]"),
