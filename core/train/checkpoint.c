@@ -479,14 +479,25 @@ static enum wasd_status load_states(const struct checkpoint *c, struct weight_ch
 	return s;
 }
 
+static size_t values_of(const struct checkpoint *c, const char *strategy)
+{
+	char prefix[NAME_MAX_LEN];
+	size_t n = 0;
+	own_name(prefix, strategy, "");
+	for (size_t i = 0; i < wasd_st_count(c->st); i++)
+		n += strncmp(wasd_st_at(c->st, i)->name, prefix, strlen(prefix)) ? 0 : wasd_st_at(c->st, i)->count;
+	return n;
+}
+
 /* A chain with the one strategy of the file that composes, its state loaded. */
 static enum wasd_status make_chain(const struct checkpoint *c, const struct wasd_graph *g, struct weight_chain **out,
                                    struct wasd_err *err)
 {
 	struct wasd_err why = {0};
+	size_t stored = values_of(c, c->composed->by->name) + 1;
 	cJSON *list = cJSON_CreateArray(), *entry = cJSON_Duplicate(entry_of(c, c->composed->by), true);
 	enum wasd_status s = list && entry && cJSON_AddItemToArray(list, entry) ?
-	                         chain_create(g, &(struct chain_spec){.weights = list}, out, &why) :
+	                         chain_create(g, &(struct chain_spec){.weights = list, .stored = stored}, out, &why) :
 	                         wasd_fail(&why, WASD_ENOMEM, "checkpoint");
 	if (s)
 		s = wasd_fail_at(err, s == WASD_ENOMEM ? s : WASD_ECORRUPT, "spec",

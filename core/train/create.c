@@ -194,6 +194,10 @@ static enum wasd_status plan_networks(struct wasd_trainer *t, const struct wasd_
 	enum wasd_status s = chain_plan(t->weights, &plan, err);
 	if (!s)
 		s = chain_price(t->weights, train, &t->own_bytes, err);
+	int states = 0;
+	while (t->blocks && t->blocks[states].name)
+		states++;
+	t->own_bytes += chain_begin_bytes(t->weights, states);
 	for (int i = t->n_own; !s && i < t->n_modes; i++)
 		chain_network(t->weights, i - t->n_own, &t->mode[i].network);
 	return s;

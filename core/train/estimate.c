@@ -136,7 +136,9 @@ static enum wasd_status price(const struct wasd_trainer *t, const char *backend,
 	cJSON_AddNumberToObject(j, "gradients", t->search ? 0 : (double)(params + learned));
 	cJSON_AddNumberToObject(j, "optimizer", (double)(params + learned) * (double)states);
 	cJSON_AddNumberToObject(j, "activations", (double)train.activations);
-	cJSON_AddNumberToObject(j, "workspace", (double)(train.workspace + train_search_bytes(t) + own));
+	cJSON_AddNumberToObject(j, "workspace",
+	                        (double)(train.workspace + train_search_bytes(t) + own +
+	                                 chain_begin_bytes(t->weights, (int)states)));
 	cJSON_AddNumberToObject(j, "evaluation", evaluation);
 	cJSON_AddNumberToObject(j, "batches", (double)(2 * loaders * batch));
 	cJSON_AddNumberToObject(j, "checkpoint", (double)checkpoint);

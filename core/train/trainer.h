@@ -55,7 +55,7 @@ struct wasd_trainer {
 	cJSON *network;             /* of graph, as a spec's "model", once the run has made it smaller; NULL: the spec's */
 	struct wasd_exec_opts eval; /* the evaluation plan is made anew each time, since the weights have changed */
 	size_t eval_bytes;          /* memory of an evaluation */
-	size_t own_bytes;           /* of the strategies' own networks */
+	size_t own_bytes;           /* of the strategies: their own networks, what begin takes */
 	struct weight_chain *weights;            /* forms the weights of each pass */
 	struct weight_run run;                   /* what its strategies see between two steps */
 	uint64_t acted;                          /* the last step whose event they had, counted from 1; 0: none */

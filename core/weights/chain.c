@@ -188,6 +188,7 @@ static enum wasd_status add(struct weight_chain *c, const struct weight_strategy
 	                             .paper = spec->paper,
 	                             .seed = spec->seed,
 	                             .epochs = spec->epochs,
+	                             .stored = spec->stored,
 	                             .smaller = spec->smaller};
 	enum wasd_status s = check_place(c, &p, at, err);
 	if (!s)
@@ -553,6 +554,17 @@ enum wasd_status chain_begin(struct weight_chain *c, const cJSON *optimizer, con
 	if (!s && moved && !(c->moved = wasd_calloc(moved, sizeof *c->moved)))
 		s = wasd_fail(err, WASD_ENOMEM, "weights");
 	return s;
+}
+
+size_t chain_begin_bytes(const struct weight_chain *c, int states)
+{
+	struct weight_learned l;
+	size_t bytes = 0, moved = 0;
+	for (int i = 0; i < c->n; i++)
+		bytes += c->part[i].by->begin_bytes ? c->part[i].by->begin_bytes(c->part[i].self, states) : 0;
+	for (int i = 0; chain_learned(c, i, &l); i++)
+		moved = l.room > moved ? l.room : moved;
+	return bytes + moved * sizeof(real);
 }
 
 /* Moves what both sizes have from v to its new indices; the rest is 0. */

@@ -24,8 +24,9 @@ struct chain_spec {
 	const cJSON *was, *weights;
 	const char *paper;
 	uint64_t seed;
-	int epochs;   /* 0: unknown */
-	bool smaller; /* the network is not the spec's, but what a strategy has made of it (cuts) */
+	int epochs;    /* 0: unknown */
+	size_t stored; /* as in struct weight_setup */
+	bool smaller;  /* the network is not the spec's, but what a strategy has made of it (cuts) */
 };
 /* Errors carry the pointer "/was/..." or "/weights/0/...". WASD_EINVAL if both are given. */
 enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spec *spec, struct weight_chain **out,
@@ -77,6 +78,9 @@ bool chain_network(const struct weight_chain *c, int i, struct weight_network *o
  * tensors of strategies are updated too. */
 enum wasd_status chain_begin(struct weight_chain *c, const cJSON *optimizer, const struct weight_run *now,
                              struct wasd_err *err);
+/* Bytes that chain_begin takes beside the optimizer's state of what is learned; states: of the optimizer. May be called
+ * before. */
+size_t chain_begin_bytes(const struct weight_chain *c, int states);
 /* Forms the effective weights again if a strategy has changed the master weights. */
 void chain_event(struct weight_chain *c, const struct weight_run *now);
 void chain_after_step(struct weight_chain *c, const struct weight_run *now);

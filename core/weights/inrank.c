@@ -350,14 +350,27 @@ static uint64_t stage_end(const struct inrank *s, const struct weight_run *r)
 	return (uint64_t)epochs * r->batches;
 }
 
-static enum wasd_status begin(void *self, const struct weight_run *r, struct wasd_err *err)
+static size_t most_work(const struct inrank *s)
 {
-	struct inrank *s = self;
+	size_t most = 0;
 	for (int i = 0; i < s->n; i++) {
 		const struct layer *l = &s->layer[i];
 		size_t size = svd_doubles(l->outs, l->ins, l->most) + (size_t)l->most;
-		s->work_size = size > s->work_size ? size : s->work_size;
+		most = size > most ? size : most;
 	}
+	return most;
+}
+
+static size_t begin_bytes(const void *self, int states)
+{
+	(void)states;
+	return most_work(self) * (size_t)wasd_threads() * sizeof(double);
+}
+
+static enum wasd_status begin(void *self, const struct weight_run *r, struct wasd_err *err)
+{
+	struct inrank *s = self;
+	s->work_size = most_work(s);
 	s->end = stage_end(s, r);
 	s->work = wasd_calloc(s->work_size * (size_t)wasd_threads() + 1, sizeof *s->work);
 	return s->work ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "inrank");
@@ -626,6 +639,7 @@ const struct weight_strategy weight_inrank = {
 	.create = create,
 	.destroy = destroy,
 	.begin = begin,
+	.begin_bytes = begin_bytes,
 	.state = state,
 	.metric = metric,
 	.applies = applies,

@@ -159,6 +159,12 @@ static enum wasd_status begin(void *self, const struct weight_run *r, struct was
 	return s || !m->stats ? s : keep_room(k, "statistics", m->stats, err);
 }
 
+static size_t begin_bytes(const void *self, int states)
+{
+	const struct magnitude *m = self;
+	return m->retrain == WEIGHTS ? ((size_t)(1 + states) * m->params + m->stats) * sizeof(real) : 0;
+}
+
 static bool state(void *self, int i, struct weight_state *out)
 {
 	struct magnitude *m = self;
@@ -371,6 +377,7 @@ const struct weight_strategy weight_magnitude = {
 	.create = create,
 	.destroy = destroy,
 	.begin = begin,
+	.begin_bytes = begin_bytes,
 	.state = state,
 	.metric = metric,
 	.applies = prune_applies,

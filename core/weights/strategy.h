@@ -62,7 +62,8 @@ struct weight_setup {
 	int epochs;        /* of the run; 0: unknown, there is no run */
 	const char *paper; /* JSON text of the settings of the network's authors (wasd_network_was) */
 	uint64_t seed;
-	bool smaller; /* as in struct weight_run: a strategy that composes has no parameters then */
+	size_t stored; /* for the reader of a file: values that it has of the strategy; 0: for a run */
+	bool smaller;  /* as in struct weight_run: a strategy that composes has no parameters then */
 };
 
 /* A tensor of the strategy's own state: values or bits. A scalar has one value. */
@@ -232,6 +233,8 @@ struct weight_strategy {
 	/* Called once, when the blocks of the run exist, before its first step or the loading of its state: may allocate.
 	 * WASD_EINVAL with a pointer below setup->at: the strategy does not fit the run. */
 	enum wasd_status (*begin)(void *self, const struct weight_run *r, struct wasd_err *err);
+	/* Bytes that begin takes, with an optimizer of so many states; may be called before. NULL: 0. */
+	size_t (*begin_bytes)(const void *self, int states);
 	/* Called before every step, and once more after the last one of the run. What it does depends on r->step, the
 	 * strategy's state and the weights alone. True: weights have changed. */
 	bool (*event)(void *self, const struct weight_run *r);
@@ -276,7 +279,8 @@ struct weight_strategy {
 	 * parameter of a step. */
 	void (*compose_back)(void *self, const struct weight_param *p, const real *g);
 	/* Checkpoints have its tensors instead of V, which their readers compose (checkpoint_param): state, arrange and
-	 * compose are then all that they call after create. */
+	 * compose are then all that they call after create, with setup->stored: before arrange, which checks it, nothing is
+	 * allocated whose size follows from the spec. */
 	bool compact;
 
 	/* -- what is learned, by a link or a composition -- */

@@ -27,6 +27,7 @@ struct superweights {
 	uint64_t seed;
 	char search_at[FIELDS_POINTER];
 	struct sw_layer *layer;
+	size_t stored;              /* as in struct weight_setup */
 	size_t room, others, total; /* values: of all banks at most; not composed; of the network */
 	struct sw_plan plan, next;
 	int strips;                    /* of a layer at most, in any plan */
@@ -37,6 +38,7 @@ struct superweights {
 	/* the search */
 	struct sw_pair *pair;
 	real *grads; /* of all composed weights; NULL: not searching */
+	real *first; /* the network's first values */
 	real **grad; /* of each layer */
 	bool keep;   /* the gradients of this step */
 };
@@ -60,6 +62,7 @@ static void destroy(void *self)
 	wasd_free(s->matrix);
 	wasd_free(s->pair);
 	wasd_free(s->grads);
+	wasd_free(s->first);
 	wasd_free(s->grad);
 	wasd_free(s);
 }
@@ -141,7 +144,8 @@ static enum wasd_status plan_bins(struct superweights *s, const struct weight_se
 		                    "%s: one template for each bank of these %d bins and all other parameters are %zu of the "
 		                    "network's %zu: take %.4g or more, or fewer bins",
 		                    ptr, s->bins, least, s->total, ceil(1e4 * (double)least / (double)s->total) / 1e4);
-	s->room = all - s->others;
+	size_t useful = (size_t)s->most * (s->total - s->others);
+	s->room = all - s->others < useful ? all - s->others : useful;
 	for (int i = 0; i < s->n; i++)
 		s->cluster[i] = (real)s->plan.cluster[i];
 	make_plan(s);
@@ -279,8 +283,10 @@ static enum wasd_status create(const struct weight_setup *setup, void **self, st
 	s->most = (int)setup->option[TEMPLATES];
 	s->init = (enum init)setup->option[INIT];
 	s->seed = setup->seed;
+	s->stored = setup->stored;
 	enum wasd_status st = read_layers(s, err);
-	if (st || (st = plan_bins(s, setup, err)) || (st = read_search(s, setup, err)) || (st = allocate(s, err)))
+	if (st || (st = plan_bins(s, setup, err)) || (st = read_search(s, setup, err)) || s->stored ||
+	    (st = allocate(s, err)))
 		return st;
 	return first_start(s, err);
 }
@@ -363,13 +369,21 @@ static enum wasd_status begin(void *self, const struct weight_run *r, struct was
 	(void)r;
 	if (s->phase[0] == SEARCHED)
 		return WASD_OK;
-	if (!(s->grads = wasd_calloc(s->total - s->others, sizeof *s->grads)))
+	if (!(s->grads = wasd_calloc(s->total - s->others, sizeof *s->grads)) ||
+	    !(s->first = wasd_alloc_aligned(s->total, sizeof *s->first)))
 		return wasd_fail(err, WASD_ENOMEM, "superweights");
 	for (int i = 0; i < s->n; i++) {
 		s->grad[i] = s->grads + at;
 		at += s->param[i].info.count;
 	}
 	return WASD_OK;
+}
+
+static size_t begin_bytes(const void *self, int states)
+{
+	const struct superweights *s = self;
+	(void)states;
+	return s->phase[0] == SEARCHED ? 0 : (2 * s->total - s->others) * sizeof(real);
 }
 
 static uint64_t search_steps(const struct superweights *s, const struct weight_run *r)
@@ -410,14 +424,16 @@ static void after_step(void *self, const struct weight_run *r)
 		weight_say(r, "warn", "superweights: no threshold of similarity gives banks within the budget: the bins stay");
 }
 
-/* Everything but the clusters is as at the start of the run. */
+/* Everything but the clusters is as at the start of the run, and but for the zeros: other strategies have set them. */
 static void restart(struct superweights *s, const struct weight_run *r)
 {
 	memcpy(s->cluster, s->found, (size_t)s->n * sizeof *s->cluster);
 	s->phase[0] = SEARCHED;
 	make_plan(s);
-	wasd_graph_first_values(s->graph, s->seed, r->master);
-	start(s, r->master);
+	wasd_graph_first_values(s->graph, s->seed, s->first);
+	start(s, s->first);
+	for (size_t i = 0; i < s->total; i++)
+		r->master[i] = r->master[i] != 0 ? s->first[i] : 0;
 	for (const struct weight_block *b = r->optim; b->name; b++)
 		memset(b->values, 0, s->total * sizeof(real));
 	for (int i = 0; i < wasd_graph_stats(s->graph); i++) {
@@ -435,7 +451,7 @@ static bool event(void *self, const struct weight_run *r)
 	if (!r->step)
 		say_plan(s, r, s->phase[0] == SEARCHED ? "bins as clusters" : "pre-training");
 	s->keep = s->grads && s->phase[0] == PRE_TRAINING && r->step + 1 >= search_steps(s, r);
-	if (s->phase[0] != FOUND || r->step < search_steps(s, r))
+	if (!s->first || s->phase[0] != FOUND || r->step < search_steps(s, r))
 		return false;
 	restart(s, r);
 	say_plan(s, r, "found, training starts again");
@@ -520,6 +536,19 @@ static bool are_clusters(struct superweights *s, const real *cluster)
 	return sound && s->next.values <= s->room;
 }
 
+/* A reader needs the banks and coefficients alone. */
+static enum wasd_status allocate_stored(struct superweights *s, struct wasd_err *err)
+{
+	size_t c = coefficients(s);
+	if (s->plan.values + c > s->stored)
+		return wasd_fail(err, WASD_ECORRUPT,
+		                 "checkpoint: weights.superweights: %zu values, want a bank of %zu and %zu coefficients",
+		                 s->stored, s->plan.values, c);
+	s->bank = wasd_calloc(s->plan.values, sizeof *s->bank);
+	s->coeff = wasd_calloc(c, sizeof *s->coeff);
+	return s->bank && s->coeff ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "superweights");
+}
+
 static enum wasd_status arrange(void *self, struct wasd_err *err)
 {
 	struct superweights *s = self;
@@ -528,7 +557,7 @@ static enum wasd_status arrange(void *self, struct wasd_err *err)
 	    (phase == FOUND && !are_clusters(s, s->found)))
 		return wasd_fail(err, WASD_ECORRUPT, "checkpoint: weights.superweights: no clusters of this network's layers");
 	make_plan(s);
-	return WASD_OK;
+	return s->stored ? allocate_stored(s, err) : WASD_OK;
 }
 
 static bool metric(const void *self, int i, int epoch, const char **name, double *value)
@@ -572,6 +601,7 @@ const struct weight_strategy weight_superweights = {
 	.create = create,
 	.destroy = destroy,
 	.begin = begin,
+	.begin_bytes = begin_bytes,
 	.event = event,
 	.after_step = after_step,
 	.pace = pace,

@@ -3,6 +3,7 @@
 #include "golden.h"
 #include "tiny.h"
 #include "train/checkpoint.h"
+#include "train/trainer.h"
 #include "wasd/convert.h"
 #include "wasd/model.h"
 #include "weights/superweights.h"
@@ -542,6 +543,92 @@ static void damage(void)
 	damaged_is_refused("weights.superweights.coeff", 0, (real)INFINITY, "coeff");
 }
 
+/* A reader's memory follows from what the file has, not from its spec. */
+static void needs_the_bank(void)
+{
+	struct wasd_graph *g = NULL;
+	struct checkpoint c = {0};
+	struct weight_chain *chain = NULL;
+	struct weight_learned l;
+	struct wasd_err err = {0};
+	cJSON *list = cJSON_Parse("[" SEARCH "]");
+	CHECK(!checkpoint_open(run.file, run.len, &c, &err) && !checkpoint_graph(&c, &g, &err));
+	for (int enough = 0; enough < 2; enough++) {
+		struct chain_spec spec = {.weights = list, .stored = enough ? 100000 : 1000};
+		CHECK(!chain_create(g, &spec, &chain, &err) && chain_learned(chain, 0, &l) && !l.values);
+		CHECK_INT(chain_arrange(chain, &err), enough ? WASD_OK : WASD_ECORRUPT);
+		CHECK(enough ? chain_learned(chain, 0, &l) && l.values : strstr(err.msg, "1000 values") != NULL);
+		chain_destroy(chain);
+	}
+	wasd_graph_destroy(g);
+	checkpoint_done(&c);
+	cJSON_Delete(list);
+}
+
+static double workspace(const char *spec)
+{
+	cJSON *j = cJSON_Parse(spec), *out = NULL;
+	struct wasd_err err = {0};
+	CHECK_MSG(!wasd_train_estimate(&(struct wasd_train_opts){.spec = j, .data = data}, &out, &err), "%s", err.msg);
+	double bytes = number(wasd_json_get(out, "memory"), "workspace");
+	cJSON_Delete(out);
+	cJSON_Delete(j);
+	return bytes;
+}
+
+#define MAGNITUDE(retrain) SPEC("{\"type\":\"magnitude\",\"retrain\":\"" retrain "\",\"to_epoch\":1,\"end\":2}")
+
+/* What strategies keep beside the run is in its estimate. */
+static void memory_is_counted(void)
+{
+	struct wasd_graph *g = NULL;
+	struct checkpoint c = {0};
+	CHECK(!checkpoint_open(run.file, run.len, &c, NULL) && !checkpoint_graph(&c, &g, NULL));
+	size_t all = wasd_graph_param_count(g), fc = 0;
+	for (int i = 0; i < wasd_graph_params(g); i++)
+		fc += wasd_graph_param_info(g, i).ndims == 4 ? 0 : wasd_graph_param_info(g, i).count;
+	double more = workspace(SPEC(SEARCH)) -
+	              workspace(SPEC("{\"type\":\"superweights\",\"budget\":0.7,\"bins\":3,\"search_epochs\":0}"));
+	CHECK_NEAR(more, (double)((2 * all - fc) * sizeof(real)), 0);
+	more = workspace(MAGNITUDE("weights")) - workspace(MAGNITUDE("lr"));
+	CHECK_NEAR(more, (double)((2 * all + wasd_graph_stats_count(g)) * sizeof(real)), 0);
+	more = workspace(SPEC("{\"type\":\"inrank\",\"compute\":\"composed\",\"stage\":1}")) - workspace(SPEC(""));
+	CHECK_MSG(more > 144 * 16 * sizeof(double), "%g bytes", more);
+	wasd_graph_destroy(g);
+	checkpoint_done(&c);
+}
+
+/* Zeros of a mask on other layers outlive the restart, which gives them no first values. */
+static void zeros_stay(void)
+{
+	struct tiny_run half = {.until = 1};
+	struct wasd_trainer *t = NULL;
+	struct wasd_err err = {0};
+	struct wasd_train_hooks none = {0};
+	static const char spec[] = SPEC("{\"type\":\"magnitude\",\"layers\":\"fc\",\"sparsity\":0.5,\"begin\":0,\"end\":0},"
+	                                "{\"type\":\"superweights\",\"budget\":0.7,\"bins\":3,\"search_epochs\":1}");
+	cJSON *j = cJSON_Parse(spec);
+	tiny_go(&half, spec, data);
+	struct wasd_train_opts o = {.spec = j, .data = data, .resume = half.file, .resume_len = half.len};
+	CHECK_MSG(!half.status && !wasd_trainer_create(&o, &t, &err), "%s%s", half.err.msg, err.msg);
+	t->hooks = &none;
+	struct wasd_param_info p = wasd_graph_param_info(t->graph, wasd_graph_param_find(t->graph, "fc.weight"));
+	real *w = wasd_model_master(t->model) + p.offset, *was = wasd_calloc(p.count, sizeof *was);
+	memcpy(was, w, p.count * sizeof *w);
+	chain_event(t->weights, trainer_run_at(t, trainer_step(t)));
+	size_t zeros = 0, same = 0;
+	for (size_t i = 0; i < p.count; i++) {
+		zeros += w[i] == 0 && was[i] == 0;
+		same += w[i] == was[i];
+	}
+	CHECK_INT(zeros, p.count / 2);
+	CHECK_INT(same, p.count / 2); /* the others begin again */
+	wasd_free(was);
+	wasd_trainer_destroy(t);
+	cJSON_Delete(j);
+	tiny_done(&half);
+}
+
 static void refused(const char *spec, const char *pointer, const char *part)
 {
 	struct tiny_run r = {0};
@@ -595,6 +682,9 @@ int main(void)
 	TEST_RUN(alone_is_plain);
 	TEST_RUN(goes_out);
 	TEST_RUN(damage);
+	TEST_RUN(needs_the_bank);
+	TEST_RUN(memory_is_counted);
+	TEST_RUN(zeros_stay);
 	TEST_RUN(refusals);
 	wasd_free(memory);
 	tiny_done(&run);
