@@ -352,7 +352,8 @@ static void fill_node(const struct folding *f, wasd_node i, struct wasd_model *m
 		real *w = taps ? out + wasd_graph_param_info(f->to, dst->weight).offset : NULL;
 		real *b = dst->bias >= 0 ? out + wasd_graph_param_info(f->to, dst->bias).offset : NULL;
 		if (how->sum) {
-			memset(w, 0, (size_t)dst->out * per_group * taps * sizeof *w);
+			if (w)
+				memset(w, 0, (size_t)dst->out * per_group * taps * sizeof *w);
 			memset(b, 0, (size_t)dst->out * sizeof *b);
 			add_branch(f, i, &(struct summing){how->branch.taps, per_group, w, b});
 		} else

@@ -6,6 +6,7 @@
 #include "infer/fold.h"
 #include "wasd/model.h"
 #include "wasd/weights.h"
+#include "weights/strategy.h"
 
 enum { N = 3, SIDE = 6, CLASSES = 4 };
 static cJSON *golden;
@@ -93,6 +94,42 @@ static void check_fold(const char *what, struct wasd_model *m, const struct wasd
 	}
 	CHECK_MSG(worst <= (sizeof(real) == 8 ? 1e-12 : 1e-5) * top, "%s: %g of %g", what, worst, top);
 	CHECK_MSG(wasd_graph_macs(out->graph, NULL) <= wasd_graph_macs(g, r), "%s: more multiply-adds", what);
+}
+
+/* ---- without taps -------------------------------------------------------------------------------------------- */
+
+static bool no_shape(const struct wasd_recipe *r, int index, struct weight_shape *out)
+{
+	(void)r;
+	(void)index;
+	*out = (struct weight_shape){.live = {0, 0, 0, 0}};
+	return true;
+}
+
+static void no_weights(const struct wasd_recipe *r, const struct weight_kernel *k, struct wasd_rect at, real *s)
+{
+	(void)r;
+	(void)k;
+	(void)at;
+	(void)s;
+}
+
+static const struct weight_strategy no_taps = {.name = "no taps", .shape = no_shape, .forward = no_weights};
+
+/* A sum of two branches that no tap of is alive has only a bias left. */
+static void sums_without_taps(void)
+{
+	struct folded f = {0};
+	struct wasd_graph *g = network("{'type':'conv','name':'a','out':8,'augment':true},{'type':'conv','name':'b',"
+	                               "'from':'input','out':8,'augment':true},{'type':'add','from':['a','b']}",
+	                               (struct wasd_shape){3, SIDE, SIDE});
+	struct wasd_model *m = valued(g, 3);
+	struct wasd_recipe r = {&no_taps};
+	check_fold("no taps", m, &r, &f);
+	CHECK_INT(count(f.graph, &layer_add), 0);
+	folded_done(&f);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
 }
 
 /* ---- golden ------------------------------------------------------------------------------------------------- */
@@ -310,6 +347,7 @@ int main(void)
 {
 	wasd_threads_init(2, NULL);
 	golden = golden_part2();
+	TEST_RUN(sums_without_taps);
 	TEST_RUN(reparam);
 	TEST_RUN(sums);
 	TEST_RUN(under_draws);
