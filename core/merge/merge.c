@@ -195,10 +195,11 @@ static enum wasd_status walk(struct merging *m, struct wasd_err *err)
 		mix(m, (double[]){p->lambda, 1 - p->lambda});
 		s = merge_examine(m, NULL, WASD_STATS_AOM, &p->val, err);
 	}
-	for (int i = 0; i < m->how.points && !s; i++) {
+	for (int i = 0; i < m->how.points && !s && isfinite(m->barrier); i++) {
 		const struct merge_point *p = &m->path[i];
 		double line = p->lambda * m->path[m->how.points - 1].val.loss + (1 - p->lambda) * m->path[0].val.loss;
-		m->barrier = fmax(m->barrier, p->val.loss - line);
+		double above = p->val.loss - line;
+		m->barrier = isfinite(above) ? fmax(m->barrier, above) : NAN;
 	}
 	return s;
 }

@@ -33,7 +33,7 @@ struct merging {
 	struct wasd_model *model;
 	struct measure_result val[2]; /* AOM, DOM */
 	struct merge_point *path;
-	double barrier;
+	double barrier;     /* NAN: a loss on the path is not finite */
 	uint64_t slim_macs; /* 0: no channel is dead */
 	/* the images */
 	struct wasd_holdout holdout;

@@ -88,6 +88,34 @@ static bool same_params(const void *x, size_t nx, const void *y, size_t ny)
 	return same;
 }
 
+/* v's checkpoint with the values of m. */
+static struct tiny_run written(const struct values *from, struct wasd_model *m)
+{
+	struct tiny_run out = {0};
+	const char *names[10];
+	cJSON *modes = cJSON_CreateArray();
+	cJSON_AddItemToArray(modes, mode_entry("aom", &mode_plain, NULL, "", true));
+	for (int i = 0; i < from->c.classes; i++)
+		names[i] = cJSON_GetArrayItem(from->c.class_names, i)->valuestring;
+	const real *stats[] = {wasd_model_stats(m, WASD_STATS_AOM)};
+	struct checkpoint_source src = {.graph = from->g,
+	                                .model = m,
+	                                .modes = modes,
+	                                .stats = stats,
+	                                .arch = from->c.arch,
+	                                .dataset_digest = "",
+	                                .class_names = names,
+	                                .spec = from->c.spec,
+	                                .was = from->c.was,
+	                                .progress = from->c.progress,
+	                                .pixels = &from->c.pixels};
+	void *file = NULL;
+	CHECK(!checkpoint_write(&src, &file, &out.len, NULL));
+	out.file = file;
+	cJSON_Delete(modes);
+	return out;
+}
+
 /* The checkpoint with its channels in another order. */
 static struct tiny_run permuted(const struct tiny_run *from)
 {
@@ -97,7 +125,6 @@ static struct tiny_run permuted(const struct tiny_run *from)
 	struct tiny_run out = {0};
 	struct wasd_rng r;
 	uint32_t order[64];
-	const char *names[10];
 	open_values(&v, from->file, from->len);
 	CHECK(!merge_groups_create(v.g, NULL, &g, NULL) && !wasd_model_create(v.g, 0, &m, NULL));
 	CHECK_INT(g->n, 2);
@@ -114,27 +141,8 @@ static struct tiny_run permuted(const struct tiny_run *from)
 	merge_groups_place(g, perm);
 	merge_permute_params(g, wasd_model_master(v.m), wasd_model_master(m));
 	merge_permute_stats(g, wasd_model_stats(v.m, WASD_STATS_AOM), wasd_model_stats(m, WASD_STATS_AOM));
-	cJSON *modes = cJSON_CreateArray();
-	cJSON_AddItemToArray(modes, mode_entry("aom", &mode_plain, NULL, "", true));
-	for (int i = 0; i < v.c.classes; i++)
-		names[i] = cJSON_GetArrayItem(v.c.class_names, i)->valuestring;
-	const real *stats[] = {wasd_model_stats(m, WASD_STATS_AOM)};
-	struct checkpoint_source src = {.graph = v.g,
-	                                .model = m,
-	                                .modes = modes,
-	                                .stats = stats,
-	                                .arch = v.c.arch,
-	                                .dataset_digest = "",
-	                                .class_names = names,
-	                                .spec = v.c.spec,
-	                                .was = v.c.was,
-	                                .progress = v.c.progress,
-	                                .pixels = &v.c.pixels};
-	void *file = NULL;
-	CHECK(!checkpoint_write(&src, &file, &out.len, NULL));
-	out.file = file;
+	out = written(&v, m);
 	wasd_free(perm);
-	cJSON_Delete(modes);
 	merge_groups_destroy(g);
 	wasd_model_destroy(m);
 	close_values(&v);
@@ -194,6 +202,26 @@ static void two_runs(void)
 	again = merge(TWO(&a, &b), "{\"path\":5}", data);
 	CHECK(again.len == r.len && !memcmp(again.file, r.file, r.len));
 	done(&again);
+	done(&r);
+}
+
+/* One end computes infinite logits, so that its loss is no number: there is no line to rise above. */
+static void no_barrier_without_losses(void)
+{
+	struct values v = {0};
+	open_values(&v, b.file, b.len);
+	struct wasd_param_info fc = wasd_graph_param_info(v.g, wasd_graph_param_find(v.g, "fc.weight"));
+	for (size_t i = 0; i < fc.count; i++)
+		wasd_model_master(v.m)[fc.offset + i] = (real)(i % 2 ? 3e38 : -3e38) * (sizeof(real) == 8 ? (real)1e270 : 1);
+	struct tiny_run huge = written(&v, v.m);
+	close_values(&v);
+	struct result r = merge(TWO(&a, &huge), "{\"path\":3,\"align\":\"none\"}", data);
+	CHECK_MSG(!r.status, "%s", r.err.msg);
+	const cJSON *m = wasd_json_get(r.info, "merge"), *p = wasd_json_get(m, "path");
+	CHECK(cJSON_IsNull(wasd_json_get(cJSON_GetArrayItem(p, 0), "loss")));
+	number(cJSON_GetArrayItem(p, 2), "loss");
+	CHECK(cJSON_IsNull(wasd_json_get(m, "barrier")));
+	wasd_free((void *)(uintptr_t)huge.file);
 	done(&r);
 }
 
@@ -380,6 +408,7 @@ int main(void)
 	CHECK_MSG(!a.status, "%s", a.err.msg);
 	tiny_go(&b, SPEC(NETWORK, "2", WAS), data);
 	TEST_RUN(two_runs);
+	TEST_RUN(no_barrier_without_losses);
 	TEST_RUN(ends_are_the_runs);
 	TEST_RUN(permuted_copy);
 	TEST_RUN(several);
