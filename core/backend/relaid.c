@@ -6,8 +6,6 @@
 #include "backend/backend.h"
 #include "wasd/json.h"
 
-#define ALIGN 64
-
 struct relaid {
 	const struct layer_kernel *kernel;
 	struct tensor *planes;    /* x, dx, y, dy */
@@ -15,11 +13,6 @@ struct relaid {
 	size_t *at;               /* offset of each plane in scratch */
 	void *inner_plan;
 };
-
-static size_t aligned(size_t bytes)
-{
-	return (bytes + ALIGN - 1) / ALIGN * ALIGN;
-}
 
 static const struct tensor *tensor_of(const struct step *s, int i)
 {
@@ -95,10 +88,10 @@ static void relaid_plan(struct step *s, int batch, bool training, int threads)
 	p->kernel = in.kernel;
 	s->status = in.status;
 	s->saved_bytes = in.saved_bytes;
-	s->scratch_bytes = aligned(in.scratch_bytes);
+	s->scratch_bytes = wasd_aligned(in.scratch_bytes);
 	for (size_t i = 0; i < n; i++) {
 		p->at[i] = s->scratch_bytes;
-		s->scratch_bytes += aligned(p->planes[i].bytes);
+		s->scratch_bytes += wasd_aligned(p->planes[i].bytes);
 	}
 }
 

@@ -20,11 +20,6 @@ struct conv_plan {
 	void *sums;
 };
 
-static size_t aligned(size_t bytes)
-{
-	return (bytes + 63) / 64 * 64;
-}
-
 static size_t full_count(const struct step *s)
 {
 	struct grid g = grid_of(s->node);
@@ -66,11 +61,11 @@ struct parts {
 
 static size_t own_bytes(const struct conv_plan *cp, const struct direction *d)
 {
-	return cp->keeps ? 0 : aligned(direction_weight_bytes(d));
+	return cp->keeps ? 0 : wasd_aligned(direction_weight_bytes(d));
 }
 static size_t prim_bytes(const struct direction *d)
 {
-	return aligned(direction_scratch_bytes(d));
+	return wasd_aligned(direction_scratch_bytes(d));
 }
 
 /* Finds the scratch parts of a pass. A variant created after planning (a rare draw) may need more than was planned: its
@@ -131,9 +126,9 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 	}
 	cp->training = training;
 	cp->keeps = s->packs && nd->weight >= 0;
-	cp->full_bytes = aligned(full_count(s) * sizeof(float) + (size_t)nd->out * sizeof(float));
-	cp->x_bytes = aligned(s->x[0]->bytes);
-	cp->dx_bytes = training && s->dx[0] ? aligned(s->dx[0]->bytes) : 0;
+	cp->full_bytes = wasd_aligned(full_count(s) * sizeof(float) + (size_t)nd->out * sizeof(float));
+	cp->x_bytes = wasd_aligned(s->x[0]->bytes);
+	cp->dx_bytes = training && s->dx[0] ? wasd_aligned(s->dx[0]->bytes) : 0;
 	bool shifts = training && s->varies && nd->kh >= 3 && nd->kw >= 3;
 	for (int dy = -shifts; dy <= shifts; dy++)
 		for (int dx = -shifts; dx <= shifts; dx++) {

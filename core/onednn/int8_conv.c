@@ -30,11 +30,6 @@ struct plan8 {
 	size_t late_bytes;
 };
 
-static size_t aligned(size_t bytes)
-{
-	return (bytes + 63) / 64 * 64;
-}
-
 static bool is_linear(const struct node *nd)
 {
 	return nd->layer == &layer_linear;
@@ -152,7 +147,7 @@ static struct passes *passes_of(struct step *s, int n)
 static size_t workspace(const struct passes *v)
 {
 	size_t a = prim8_scratch_bytes(v->main), b = v->coarse ? prim8_scratch_bytes(v->coarse) : 0;
-	return aligned(a > b ? a : b);
+	return wasd_aligned(a > b ? a : b);
 }
 
 static void conv_unplan(struct step *s)
@@ -191,7 +186,7 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 	const struct passes *v = passes_of(s, batch);
 	if (!v)
 		return;
-	p->coarse_bytes = s->quant->coarse ? aligned((size_t)batch * s->y->sn * sizeof(float)) : 0;
+	p->coarse_bytes = s->quant->coarse ? wasd_aligned((size_t)batch * s->y->sn * sizeof(float)) : 0;
 	p->scratch_bytes = workspace(v);
 	s->scratch_bytes = p->coarse_bytes + p->scratch_bytes;
 }

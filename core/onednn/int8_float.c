@@ -73,21 +73,16 @@ static bool fill_weights(void *ctx, void *to)
 
 /* ---- scratch: x as float, a row of zeros ---- */
 
-static size_t aligned(size_t bytes)
-{
-	return (bytes + 63) / 64 * 64;
-}
-
 static size_t wide_bytes(const struct step *s, int n)
 {
-	return int8_type(s->x[0]) == WASD_QUANT_F32 ? 0 : aligned((size_t)n * s->x[0]->sn * sizeof(float));
+	return int8_type(s->x[0]) == WASD_QUANT_F32 ? 0 : wasd_aligned((size_t)n * s->x[0]->sn * sizeof(float));
 }
 
 static void float_plan(struct step *s, int batch, bool training, int threads)
 {
 	(void)training;
 	(void)threads;
-	s->scratch_bytes = wide_bytes(s, batch) + aligned((size_t)s->node->in.c * sizeof(float) + 64);
+	s->scratch_bytes = wide_bytes(s, batch) + wasd_aligned((size_t)s->node->in.c * sizeof(float) + 64);
 }
 
 INT8_HOT static void widen_images(void *ctx, int begin, int end, int thread)

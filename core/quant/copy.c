@@ -27,7 +27,7 @@ static const void *put(struct block *b, const void *from, size_t bytes)
 	char *to = b->at ? b->at + b->used : NULL;
 	if (to)
 		memcpy(to, from, bytes);
-	b->used += (bytes + 63) / 64 * 64;
+	b->used += wasd_aligned(bytes);
 	return to;
 }
 

@@ -67,6 +67,10 @@ void *wasd_malloc(size_t size);
 void *wasd_calloc(size_t n, size_t size);
 void *wasd_realloc(void *p, size_t size);
 void *wasd_alloc_aligned(size_t n, size_t size);
+static inline size_t wasd_aligned(size_t bytes) /* up to a whole number of such steps */
+{
+	return (bytes + 63) / 64 * 64;
+}
 char *wasd_strdup(const char *s);
 char *wasd_strndup(const char *s, size_t n);
 char *wasd_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
