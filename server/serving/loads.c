@@ -260,9 +260,17 @@ static bool find_stale(struct serving *s, const char *id, const struct storage_p
 	return *mode != 0;
 }
 
+/* Why the mode that is waited for was not loaded. */
+struct wanted {
+	const char *mode;
+	struct wasd_err why; /* zeroed: nothing was tried */
+};
+
 /* Makes the loaded profiles of a bundle match the rows; sets *changed if any was loaded or unloaded. A profile that
- * cannot be loaded does not affect the others, and is retried at the next change. */
-static enum wasd_status follow_profiles(struct serving *s, const char *id, bool *changed, struct wasd_err *err)
+ * cannot be loaded does not affect the others, and is retried at the next change. wanted: NULL, or the mode whose error
+ * is kept. */
+static enum wasd_status follow_profiles(struct serving *s, const char *id, bool *changed, struct wanted *wanted,
+                                        struct wasd_err *err)
 {
 	struct storage_profile_list rows = {0};
 	char mode[WASD_MODE_LEN];
@@ -290,6 +298,8 @@ static enum wasd_status follow_profiles(struct serving *s, const char *id, bool 
 			log_line(LOG_INFO, "profile served", "checkpoint=%s mode=%s", id, mode);
 		else
 			log_line(LOG_WARN, "profile not served", "checkpoint=%s mode=%s why=%s", id, mode, LOG_Q(why.msg));
+		if (one && wanted && !strcmp(mode, wanted->mode))
+			wanted->why = why;
 		if (one == WASD_EBUSY) { /* the process has gone; everything is loaded again after its restart */
 			st = one;
 			if (err)
@@ -395,6 +405,7 @@ enum wasd_status serving_prepare(struct serving *s, const char *id, const char *
                                  struct wasd_err *err)
 {
 	bool changed = false;
+	struct wanted wanted = {.mode = mode};
 	struct storage_deployment row = {0};
 	struct serving_options options = {0};
 	if (storage_deployment_get(s->cfg.db, s->loading, &row, NULL) == WASD_OK)
@@ -407,10 +418,11 @@ enum wasd_status serving_prepare(struct serving *s, const char *id, const char *
 	if (st == WASD_OK)
 		st = warm_up(s, id, err);
 	if (st == WASD_OK)
-		st = follow_profiles(s, id, &changed, err);
+		st = follow_profiles(s, id, &changed, &wanted, err);
 	bool may_lack = wasd_mode_member(mode) || wasd_mode_smaller(mode);
 	if (st == WASD_OK && may_lack && !serving_mode_in_process(s, id, mode))
-		st = wasd_fail(err, WASD_ECORRUPT, "mode %s could not be loaded", mode);
+		st = wasd_fail(err, wanted.why.status ? wanted.why.status : WASD_ECORRUPT, "mode %s could not be loaded%s%s",
+		               mode, wanted.why.status ? ": " : "", wanted.why.msg);
 	s->loading_batch = 0;
 	return st;
 }
@@ -589,7 +601,7 @@ static void run_follow(struct pool_job *job)
 	struct load_job *l = (struct load_job *)((char *)job - offsetof(struct load_job, job));
 	bool changed = false;
 	if (!atomic_load(&l->s->stopping))
-		follow_profiles(l->s, l->name, &changed, NULL);
+		follow_profiles(l->s, l->name, &changed, NULL, NULL);
 	if (changed)
 		tell_modes(l->s, l->name);
 	wasd_free(l);
