@@ -196,8 +196,8 @@ bool api_job_check(struct api_ctx *c, const struct api_request *q, struct api_re
  * bench: with the times of its steps, which may be API_ASK. */
 enum api_result api_job_estimate(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *spec,
                                  cJSON *warnings, bool bench);
-/* The same check for one profile of a checkpoint, from its job's spec and its own info (both JSON); true when they
- * do not suffice for a check. */
+/* The same check for one profile of a checkpoint, from its job's spec (NULL: it has no job) and its own info (both
+ * JSON); true when they do not suffice for a check. */
 bool api_profile_check(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *spec,
                        const char *ckpt_info, const cJSON *profile);
 

@@ -149,7 +149,8 @@ bool api_profile_check(struct api_ctx *c, const struct api_request *q, struct ap
 	const cJSON *input = wasd_json_get(info, "input"), *classes = wasd_json_get(info, "classes");
 	bool known = input && classes;
 	api_push(list, cJSON_Duplicate(profile, 1));
-	api_add_take(question, "spec", api_parse_trusted(spec));
+	if (spec)
+		api_add_take(question, "spec", api_parse_trusted(spec));
 	api_add_take(question, "input", cJSON_Duplicate(input, 1));
 	api_add_int(question, "classes", cJSON_GetArraySize(classes));
 	cJSON *asked = requests(list);

@@ -72,12 +72,12 @@ static void send_one(struct api_ctx *c, struct api_response *r, int status, cons
 	api_send_json(r, status, profile_json(c, p));
 }
 
-/* An imported checkpoint has no job with a law to check: its search reports any fault. */
+/* An imported checkpoint has no job with a law to check: its search reports what the request alone does not show. */
 static bool possible(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                      const struct storage_ckpt *k, const cJSON *in)
 {
 	struct storage_job job = {0};
-	if (!k->job || storage_job_get(c->db, k->job, &job, NULL))
+	if (k->job && storage_job_get(c->db, k->job, &job, NULL))
 		return true;
 	bool ok = api_profile_check(c, q, r, job.spec, k->info, in);
 	storage_job_done(&job);

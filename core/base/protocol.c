@@ -267,7 +267,7 @@ static const struct wasd_message rows[] = {
 	/* dataset: a prepared file below the folder data. Without it only the profiles are checked, for images of the
      * given input and number of classes. The pointer of an error in a profile is "/profiles/N/...". */
 	{"check", CHECK, WASD_DAEMON, "checked",
-     .members = {OBJECT("spec"), STRING("data"), OPTIONAL(STRING, "dataset"), OPTIONAL(ARRAY, "profiles"),
+     .members = {OPTIONAL(OBJECT, "spec"), STRING("data"), OPTIONAL(STRING, "dataset"), OPTIONAL(ARRAY, "profiles"),
                  OPTIONAL(ARRAY, "input", .min = 3, .max = 3), OPTIONAL(INTEGER, "classes", .max = INTEGER_MAX)}},
 	{"checked", CHECK, WASD_ENGINE, .members = {RE, ARRAY("warnings", 0, 0)}},
 	/* What such a job would take (wasd_train_estimate). */

@@ -66,7 +66,7 @@ static enum wasd_status read_input(const cJSON *request, struct wasd_shape *shap
 		           0;
 	}
 	if (!wasd_json_i64(request, "classes", &n) || n < 1 || n > 1 << 20 || !v[0] || !v[1] || !v[2])
-		return wasd_fail(err, WASD_EINVAL, "a request has a dataset, or input [c,h,w] and classes");
+		return wasd_fail(err, WASD_EINVAL, "a request has a spec and a dataset, or input [c,h,w] and classes");
 	*shape = (struct wasd_shape){(int)v[0], (int)v[1], (int)v[2]};
 	*classes = (int)n;
 	return WASD_OK;
@@ -79,9 +79,10 @@ enum wasd_status engine_check(const cJSON *request, cJSON **out, struct wasd_err
 	struct wasd_shape shape = {0};
 	struct wasd_err e = {0};
 	int classes = 0, i = 0;
-	enum wasd_status s = !warnings                         ? wasd_fail(err, WASD_ENOMEM, "no memory for the answer") :
-	                     wasd_json_get(request, "dataset") ? check_run(request, warnings, &shape, &classes, err) :
-	                                                         read_input(request, &shape, &classes, err);
+	enum wasd_status s = !warnings ? wasd_fail(err, WASD_ENOMEM, "no memory for the answer") :
+	                     spec && wasd_json_get(request, "dataset") ?
+	                                 check_run(request, warnings, &shape, &classes, err) :
+	                                 read_input(request, &shape, &classes, err);
 	cJSON_ArrayForEach(profile, wasd_json_get(request, "profiles")) {
 		if (!s && (s = wasd_mode_check(spec, shape, classes, profile, &e))) {
 			char at[sizeof e.pointer];

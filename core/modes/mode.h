@@ -30,8 +30,8 @@ struct mode_desire {
 	const struct wasd_field *options; /* the members of a request beside desire, name, dataset and base: no objects or
 	                                     pairs. Ends at a NULL name; NULL: none */
 	bool based;                       /* "base" may name another mode of the checkpoint than aom */
-	/* Refuses what can be refused from the job's spec, the shape of its images and the request alone, as make would.
-	 * NULL: nothing beyond the table. */
+	/* Refuses what can be refused from the job's spec (NULL: it has none), the shape of its images and the request
+	 * alone, as make would. NULL: nothing beyond the table. */
 	enum wasd_status (*check)(const cJSON *spec, struct wasd_shape in, int classes, const cJSON *request,
 	                          struct wasd_err *err);
 	/* Makes a mode. Errors carry the pointer of a member of the request ("/images"), or "/dataset". out is zeroed

@@ -15,9 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = MAKER_BATCH, JUDGE_BATCHES = 5, LAW_DRAWS = 512, OPTIONS_MAX = 48, PRICE_HALVINGS = 7 };
-#define HOLDOUT 0.1      /* share of the training images, if the run held out none */
-#define TIMING_US 200000 /* duration of a speed measurement */
+enum { BATCH = MAKER_BATCH, LAW_DRAWS = 512, OPTIONS_MAX = 48, PRICE_HALVINGS = 7 };
 
 /* ---- the request ---------------------------------------------------------------------------------------------- */
 
@@ -341,7 +339,7 @@ enum wasd_status wasd_profile_check(const cJSON *spec, struct wasd_shape in, int
 	struct request r;
 	uint64_t need;
 	enum wasd_status s = maker_request(&m, &r, err);
-	if (s || (s = train_spec_read(spec, &m.spec, err)) ||
+	if (s || !spec || (s = train_spec_read(spec, &m.spec, err)) ||
 	    (s = wasd_network_build(m.spec.model, in, classes, &m.graph, err)) || (s = law_of_spec(&m, err)))
 		goto end;
 	if (r.desire == DRAW)

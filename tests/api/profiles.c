@@ -203,6 +203,17 @@ static void imported(void)
 	CHECK_STR(at_str(&a, "errors/0/pointer"), "/dataset");
 	answer_done(&a);
 	expect(202, "POST", at, "{\"desire\":\"macs\",\"budget\":0.7,\"dataset\":\"data\"}");
+	/* What the request alone shows is asked before, without a spec. */
+	wasd_sha256_of("other", 5, sha);
+	in.data = "other";
+	in.info = "{\"arch\":\"resnet18\",\"was\":{},\"input\":[3,32,32],\"classes\":[\"zero\",\"one\",\"two\"]}";
+	CHECK_INT(storage_ckpt_store(t.db, &in, id, &err), WASD_OK);
+	snprintf(at, sizeof at, "/v1/checkpoints/%s/profiles", id);
+	a = send("POST", at, "{\"desire\":\"macs\",\"budget\":0.05,\"dataset\":\"data\"}");
+	CHECK_INT(a.r.status, 422);
+	CHECK_STR(at_str(&a, "errors/0/pointer"), "/budget");
+	CHECK(strstr(t.question, "\"profiles\"") && !strstr(t.question, "\"spec\""));
+	answer_done(&a);
 	teardown();
 }
 

@@ -43,7 +43,8 @@ enum wasd_status wasd_mode_make(const struct wasd_making *o, void **mode_file, s
  * statistics the checkpoint has. The caller owns *own. */
 enum wasd_status wasd_modes_measure(const struct wasd_making *o, cJSON **own, struct wasd_err *err);
 
-/* Refuses what the making can refuse from the job's spec and the shape of its images alone. Statuses and pointers are
+/* Refuses what the making can refuse from the job's spec (NULL: there is none, as of an import), and the shape of its
+ * images alone. Statuses and pointers are
  * those of wasd_mode_make; errors in the spec have pointers into the spec. */
 enum wasd_status wasd_mode_check(const cJSON *spec, struct wasd_shape in, int classes, const cJSON *request,
                                  struct wasd_err *err);

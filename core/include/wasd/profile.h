@@ -26,7 +26,8 @@ struct wasd_making;
 struct mode_made;
 struct mode_making;
 enum wasd_status wasd_profile_make(const struct mode_making *in, struct mode_made *out, struct wasd_err *err);
-/* Refuses a faulty draw, a budget of multiply-adds that no draw of the law meets, a law without any draw. */
+/* Refuses a faulty draw, a budget of multiply-adds that no draw of the law meets, a law without any draw. spec NULL:
+ * only what the request alone shows. */
 enum wasd_status wasd_profile_check(const cJSON *spec, struct wasd_shape in, int classes, const cJSON *request,
                                     struct wasd_err *err);
 
