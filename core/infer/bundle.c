@@ -267,11 +267,21 @@ static enum wasd_status drop_weights(struct wasd_bundle *b, const struct wasd_qu
 	return s;
 }
 
+/* Of the 1x1 convolutions of weights in two parts. */
+static uint64_t coarse_macs(const struct wasd_graph *g, const struct wasd_quant *q)
+{
+	uint64_t macs = 0;
+	for (int i = 0; i < q->nodes; i++)
+		if (q->conv[i].on && q->conv[i].coarse)
+			macs += g->nodes[i].layer->macs(&g->nodes[i], 1);
+	return macs;
+}
+
 enum wasd_status bundle_quantise(struct wasd_bundle *b, const struct wasd_quant *q, struct wasd_err *err)
 {
 	struct wasd_quant *own = NULL;
 	enum wasd_status s = b->quant ? wasd_fail(err, WASD_ESTATE, "the bundle is an int8 network already") :
-	                                quant_check(b->net.graph, q, err);
+	                                quant_check(b->net.model, q, err);
 	if (s || (s = quant_copy(b->net.graph, q, &own, err)))
 		return s;
 	if ((s = drop_weights(b, q, err))) {
@@ -279,6 +289,7 @@ enum wasd_status bundle_quantise(struct wasd_bundle *b, const struct wasd_quant 
 		return s;
 	}
 	b->quant = own;
+	b->macs += coarse_macs(b->net.graph, q);
 	return WASD_OK;
 }
 

@@ -6,7 +6,7 @@
  *
  * Its tensors: q.scales (F32, one per layer; 1 where the type is f32), and of a layer in 8 bits q.LAYER.weight (I8),
  * q.LAYER.scale (F32, one per output channel), and of a split one q.LAYER.coarse and q.LAYER.coarse_scale. The file may
- * be anyone's: reading checks every name, type and size. */
+ * be anyone's: reading checks every name, type and size, and refuses tensors of other names. */
 #include "backend/backend.h"
 #include "modes/mode.h"
 #include "quant/make.h"
@@ -98,10 +98,16 @@ static void close_int8(struct wasd_recipe *r)
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
 
+struct reading {
+	const struct wasd_st *st;
+	bool *read; /* per tensor of the file */
+};
+
 /* Copies tensor PREFIX LAYER.part of `count` elements. *out NULL: the file has none. */
-static enum wasd_status read_tensor(const struct wasd_st *st, const char *layer, const char *part, enum wasd_dtype type,
+static enum wasd_status read_tensor(struct reading *r, const char *layer, const char *part, enum wasd_dtype type,
                                     size_t count, void **out, struct wasd_err *err)
 {
+	const struct wasd_st *st = r->st;
 	char name[NAME_SIZE];
 	snprintf(name, sizeof name, PREFIX "%.90s%s%s", layer, *layer ? "." : "", part);
 	const struct wasd_st_tensor *t = wasd_st_find(st, name);
@@ -115,23 +121,25 @@ static enum wasd_status read_tensor(const struct wasd_st *st, const char *layer,
 	if (!(*out = wasd_malloc(bytes + 1)))
 		return wasd_fail(err, WASD_ENOMEM, "%s", name);
 	memcpy(*out, t->data, bytes);
+	for (size_t i = 0; i < wasd_st_count(st); i++)
+		r->read[i] |= wasd_st_at(st, i) == t;
 	return WASD_OK;
 }
 
-static enum wasd_status read_layer(const struct wasd_st *st, const struct wasd_graph *g, wasd_node i,
+static enum wasd_status read_layer(struct reading *r, const struct wasd_graph *g, wasd_node i,
                                    struct wasd_quant_conv *c, struct wasd_err *err)
 {
 	struct wasd_node_info n = wasd_graph_node_info(g, i);
 	struct wasd_param_info p = wasd_graph_param_info(g, n.weight);
 	size_t outs = (size_t)p.dims[0], ins = (size_t)p.dims[1];
 	void *w = NULL, *scale = NULL, *coarse = NULL, *coarse_scale = NULL;
-	enum wasd_status s = read_tensor(st, n.name, "weight", WASD_I8, p.count, &w, err);
-	if (!s)
-		s = read_tensor(st, n.name, "scale", WASD_F32, outs, &scale, err);
-	if (!s)
-		s = read_tensor(st, n.name, "coarse", WASD_I8, outs * ins, &coarse, err);
-	if (!s)
-		s = read_tensor(st, n.name, "coarse_scale", WASD_F32, outs, &coarse_scale, err);
+	enum wasd_status s = read_tensor(r, n.name, "weight", WASD_I8, p.count, &w, err);
+	if (!s && w)
+		s = read_tensor(r, n.name, "scale", WASD_F32, outs, &scale, err);
+	if (!s && w)
+		s = read_tensor(r, n.name, "coarse", WASD_I8, outs * ins, &coarse, err);
+	if (!s && coarse)
+		s = read_tensor(r, n.name, "coarse_scale", WASD_F32, outs, &coarse_scale, err);
 	*c = (struct wasd_quant_conv){w != NULL, w, scale, coarse, coarse_scale};
 	return s;
 }
@@ -153,12 +161,12 @@ static enum wasd_status read_types(const struct mode *m, struct wasd_quant *q, s
 	return WASD_OK;
 }
 
-static enum wasd_status read_values(const struct mode *m, struct wasd_quant *q, struct wasd_err *err)
+static enum wasd_status read_values(struct reading *r, const struct mode *m, struct wasd_quant *q, struct wasd_err *err)
 {
 	void *scales = NULL;
 	enum wasd_status s = read_types(m, q, err);
 	if (!s)
-		s = read_tensor(m->tensors, "", "scales", WASD_F32, (size_t)q->nodes, &scales, err);
+		s = read_tensor(r, "", "scales", WASD_F32, (size_t)q->nodes, &scales, err);
 	if (!s && !scales)
 		s = wasd_fail_at(err, WASD_ECORRUPT, PREFIX "scales", "mode file: " PREFIX "scales is missing");
 	for (int i = 0; !s && i < q->nodes; i++)
@@ -167,20 +175,36 @@ static enum wasd_status read_values(const struct mode *m, struct wasd_quant *q, 
 	return s;
 }
 
+static enum wasd_status check_all_read(const struct reading *r, struct wasd_err *err)
+{
+	for (size_t i = 0; i < wasd_st_count(r->st); i++) {
+		const char *name = wasd_st_at(r->st, i)->name;
+		if (!r->read[i] && !strncmp(name, PREFIX, strlen(PREFIX)))
+			return wasd_fail_at(err, WASD_ECORRUPT, name, "mode file: %.100s belongs to no layer in 8 bits", name);
+	}
+	return WASD_OK;
+}
+
+static enum wasd_status read_network(struct reading *r, const struct mode *m, const struct wasd_graph *g,
+                                     struct wasd_quant *q, struct wasd_err *err)
+{
+	enum wasd_status s = read_values(r, m, q, err);
+	for (int i = 0; !s && i < q->nodes; i++)
+		if (wasd_graph_node_info(g, i).weight >= 0 && wasd_graph_node_info(g, i).macs)
+			s = read_layer(r, g, i, &q->conv[i], err);
+	return s ? s : check_all_read(r, err);
+}
+
+/* Also where no processor can compute it: for an export. */
 static enum wasd_status quant_int8(const struct mode *m, const struct wasd_graph *g, struct wasd_quant **out,
                                    struct wasd_err *err)
 {
-	const struct backend *can;
-	enum wasd_status s = backend_int8(&can, err);
-	if (!s && !m->tensors)
-		s = wasd_fail_at(err, WASD_ECORRUPT, "", "mode file: an int8 mode without tensors");
-	if (s)
-		return s;
+	if (!m->tensors)
+		return wasd_fail_at(err, WASD_ECORRUPT, "", "mode file: an int8 mode without tensors");
+	struct reading r = {m->tensors, wasd_calloc(wasd_st_count(m->tensors) + 1, sizeof *r.read)};
 	struct wasd_quant *q = quant_made_create(wasd_graph_nodes(g));
-	s = q ? read_values(m, q, err) : wasd_fail(err, WASD_ENOMEM, "int8 mode");
-	for (int i = 0; !s && i < q->nodes; i++)
-		if (wasd_graph_node_info(g, i).weight >= 0 && wasd_graph_node_info(g, i).macs)
-			s = read_layer(m->tensors, g, i, &q->conv[i], err);
+	enum wasd_status s = q && r.read ? read_network(&r, m, g, q, err) : wasd_fail(err, WASD_ENOMEM, "int8 mode");
+	wasd_free(r.read);
 	if (s)
 		quant_made_destroy(q);
 	else
@@ -263,33 +287,35 @@ static bool add_base(cJSON *recipe, const struct mode *m)
 	return false;
 }
 
-static bool add_how(cJSON *j, const double *option)
+/* images: that were seen. */
+static bool add_how(cJSON *j, const double *option, int images)
 {
 	return cJSON_AddStringToObject(j, "weights", weights[(int)option[OPT_WEIGHTS]]) &&
 	       cJSON_AddStringToObject(j, "activations", activations[(int)option[OPT_ACTIVATIONS]]) &&
-	       cJSON_AddNumberToObject(j, "images", option[OPT_IMAGES]);
+	       cJSON_AddNumberToObject(j, "images", images);
 }
 
 static enum wasd_status add_recipe(struct mode_made *to, const struct mode_making *in, const struct wasd_quant *q,
-                                   struct wasd_err *err)
+                                   int images, struct wasd_err *err)
 {
 	cJSON *types;
 	bool ok = (to->recipe = cJSON_CreateObject()) && add_base(to->recipe, in->base) &&
-	          add_how(to->recipe, in->option) && (types = cJSON_AddArrayToObject(to->recipe, "types"));
+	          add_how(to->recipe, in->option, images) && (types = cJSON_AddArrayToObject(to->recipe, "types"));
 	for (int i = 0; ok && i < q->nodes; i++)
 		ok = cJSON_AddItemToArray(types, cJSON_CreateString(type_names[q->tensor[i].type]));
 	ok = ok && (to->info = cJSON_CreateObject()) && cJSON_AddStringToObject(to->info, "base", in->base->name) &&
-	     add_how(to->info, in->option);
+	     add_how(to->info, in->option, images);
 	return ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "int8 mode");
 }
 
-static enum wasd_status quantise(const struct mode_making *in, struct wasd_loader *l, struct wasd_quant **q,
+static enum wasd_status quantise(const struct mode_making *in, struct wasd_loader *l, int *seen, struct wasd_quant **q,
                                  struct wasd_err *err)
 {
 	uint32_t have = wasd_loader_batches(l), want = ((uint32_t)in->option[OPT_IMAGES] + BATCH - 1) / BATCH;
 	struct quant_images images = {.loader = l,
 	                              .batches = want < have ? want : have,
 	                              .batch = BATCH,
+	                              .seen = seen,
 	                              .go_on = in->go_on,
 	                              .ctx = in->ctx};
 	struct quant_how how = {.split = in->option[OPT_WEIGHTS] > 0,
@@ -297,20 +323,32 @@ static enum wasd_status quantise(const struct mode_making *in, struct wasd_loade
 	return quant_make(wasd_bundle_model(in->served), wasd_bundle_summed(in->served), &images, &how, q, err);
 }
 
+static enum wasd_status can_compute(struct wasd_err *err)
+{
+	const struct backend *can;
+	struct wasd_err why = {0};
+	enum wasd_status s = backend_int8(&can, &why);
+	return s ? wasd_fail_at(err, s, "/desire", "%s", why.msg) : s;
+}
+
 static enum wasd_status make_int8(const struct mode_making *in, struct mode_made *out, struct wasd_err *err)
 {
 	struct wasd_loader *l = NULL;
 	struct wasd_quant *q = NULL;
 	struct wasd_loader_opts o = *in->train;
+	int seen = 0;
+	enum wasd_status s = can_compute(err);
+	if (s)
+		return s;
 	if (!can_be_base(in->base->kind))
 		return wasd_fail_at(err, WASD_EINVAL, "/base",
 		                    "int8 is made of aom, dom and profiles, not of a mode of kind %s", in->base->kind->name);
 	o.batch = BATCH;
-	enum wasd_status s = wasd_loader_create(&o, &l, err);
+	s = wasd_loader_create(&o, &l, err);
 	if (!s)
-		s = quantise(in, l, &q, err);
+		s = quantise(in, l, &seen, &q, err);
 	if (!s)
-		s = add_recipe(out, in, q, err);
+		s = add_recipe(out, in, q, seen, err);
 	if (!s)
 		s = add_tensors(out, wasd_model_graph(wasd_bundle_model(in->served)), q, err);
 	quant_made_destroy(q);
@@ -321,13 +359,11 @@ static enum wasd_status make_int8(const struct mode_making *in, struct mode_made
 static enum wasd_status check_int8(const cJSON *spec, struct wasd_shape in, int classes, const cJSON *request,
                                    struct wasd_err *err)
 {
-	const struct backend *can;
 	(void)spec;
 	(void)in;
 	(void)classes;
 	(void)request;
-	enum wasd_status s = backend_int8(&can, err);
-	return s && err ? wasd_fail_at(err, s, "/desire", "%s", err->msg) : s;
+	return can_compute(err);
 }
 
 static const struct mode_desire desires[] = {{.name = "int8",

@@ -1,6 +1,6 @@
 /* quant/make.c - see make.h. */
 #include "quant/make.h"
-#include "graph/graph.h"
+#include "graph/plan.h"
 #include "quant/range.h"
 #include "quant/split.h"
 
@@ -17,7 +17,16 @@ struct maker {
 	double *range;                /* per node: the largest |value| that is not clipped */
 	uint64_t (*hist)[QUANT_BINS]; /* per node; NULL with min-max */
 	struct wasd_quant *q;
+	wasd_node *tail, *residual; /* of plan_chains, as is inner */
+	bool *inner;
 };
+
+static bool chains(struct maker *k)
+{
+	size_t n = (size_t)k->g->n_nodes;
+	return (k->tail = wasd_calloc(n, sizeof *k->tail)) && (k->residual = wasd_calloc(n, sizeof *k->residual)) &&
+	       (k->inner = wasd_calloc(n, sizeof *k->inner)) && plan_chains(k->g, k->tail, k->residual, k->inner);
+}
 
 static size_t largest_node(const struct wasd_graph *g)
 {
@@ -121,17 +130,28 @@ static enum wasd_status see_images(struct maker *k, const struct quant_images *i
 	for (uint32_t i = 0; i < im->batches && !s; i++) {
 		if (!im->go_on(im->ctx, part * (int)im->batches + (int)i, parts * (int)im->batches))
 			return wasd_fail(err, WASD_ECANCELLED, "cancelled");
-		s = see_batch(k, wasd_loader_next(im->loader), see, err);
+		const struct wasd_batch *b = wasd_loader_next(im->loader);
+		s = see_batch(k, b, see, err);
+		if (im->seen && !part)
+			*im->seen += b->n;
 	}
 	return s;
 }
 
-static void clip_ranges(struct maker *k)
+/* Of what is stored: the ends of the chains. */
+static enum wasd_status clip_ranges(struct maker *k, const struct quant_images *im, struct wasd_err *err)
 {
-	for (int i = 1; i < k->g->n_nodes; i++)
-		if (k->q->tensor[i].type != WASD_QUANT_F32 && k->range[i] > 0)
-			k->range[i] *= (double)quant_threshold(k->hist[i], levels_of(k, i), k->how->ranges == QUANT_KL_CLIP) /
-			               QUANT_BINS;
+	int of = 2 * (int)im->batches;
+	for (int head = 1; head < k->g->n_nodes; head++) {
+		wasd_node i = k->tail[head];
+		if (k->inner[head] || k->q->tensor[i].type == WASD_QUANT_F32 || !(k->range[i] > 0))
+			continue;
+		if (!im->given && !im->go_on(im->ctx, of - 1, of))
+			return wasd_fail(err, WASD_ECANCELLED, "cancelled");
+		k->range[i] *= (double)quant_threshold(k->hist[i], levels_of(k, i), k->how->ranges == QUANT_KL_CLIP) /
+		               QUANT_BINS;
+	}
+	return WASD_OK;
 }
 
 static enum wasd_status find_ranges(struct maker *k, const struct quant_images *im, struct wasd_err *err)
@@ -148,9 +168,7 @@ static enum wasd_status find_ranges(struct maker *k, const struct quant_images *
 	if (s || !clip)
 		return s;
 	s = see_images(k, im, count_values, 1, 2, err);
-	if (!s)
-		clip_ranges(k);
-	return s;
+	return s ? s : clip_ranges(k, im, err);
 }
 
 /* Where values only move, both sides have the largest range of all. True: something has changed. */
@@ -191,7 +209,7 @@ static bool in_8_bits(const struct maker *k, wasd_node i)
 	const struct node *n = &k->g->nodes[i];
 	bool conv = n->layer == &layer_conv && n->kh > 0;
 	int64_t products = conv ? (int64_t)(n->in.c / n->groups) * n->kh * n->kw : n->in.c;
-	return (conv || (n->layer == &layer_linear && i != k->g->output)) && products <= QUANT_PRODUCTS_MAX &&
+	return (conv || (n->layer == &layer_linear && k->tail[i] != k->g->output)) && products <= QUANT_PRODUCTS_MAX &&
 	       k->q->tensor[n->inputs[0]].type != WASD_QUANT_F32;
 }
 
@@ -199,8 +217,7 @@ static bool in_8_bits(const struct maker *k, wasd_node i)
 static bool splits(const struct maker *k, wasd_node i)
 {
 	const struct node *n = &k->g->nodes[i];
-	return k->how->split && k->summed[i] && n->layer == &layer_conv && n->kh % 2 && n->kw % 2 && n->kh * n->kw > 1 &&
-	       n->pad_top == n->kh / 2 && n->pad_left == n->kw / 2 && n->groups == 1;
+	return k->how->split && k->summed[i] && quant_has_middle(n) && n->kh * n->kw > 1 && n->groups == 1;
 }
 
 static enum wasd_status split_weights(struct wasd_quant_conv *c, const struct node *n, const real *w, int top,
@@ -292,7 +309,7 @@ enum wasd_status quant_make(struct wasd_model *m, const bool *summed, const stru
 	struct maker k = {.m = m, .g = wasd_model_graph(m), .summed = summed, .how = how};
 	k.q = quant_made_create(k.g->n_nodes);
 	k.range = wasd_calloc((size_t)k.g->n_nodes, sizeof *k.range);
-	enum wasd_status s = k.q && k.range ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "8-bit weights");
+	enum wasd_status s = k.q && k.range && chains(&k) ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "8-bit weights");
 	if (!s) {
 		set_types(&k);
 		s = find_ranges(&k, images, err);
@@ -302,11 +319,14 @@ enum wasd_status quant_make(struct wasd_model *m, const bool *summed, const stru
 		s = set_weights(&k, err);
 	}
 	if (!s)
-		s = quant_check(k.g, k.q, err);
+		s = quant_check(m, k.q, err);
 	wasd_exec_destroy(k.exec);
 	wasd_free(k.value);
 	wasd_free(k.hist);
 	wasd_free(k.range);
+	wasd_free(k.tail);
+	wasd_free(k.residual);
+	wasd_free(k.inner);
 	if (s)
 		quant_made_destroy(k.q);
 	else

@@ -2,8 +2,9 @@
  *
  * Values behind an activation are u8, all others s8, without a zero point; the images are s8 of scale 1/127, or a
  * larger one if a job's own rule for pixels makes them larger than 1. The inputs and the output of a concat, of a
- * max-pool and of a flatten share the larger range, so that they only move. Float stay: the last linear layer, sums
- * over windows (up to 49 times as large as what they sum) and the means of whole maps, with the layers that read them.
+ * max-pool and of a flatten share the larger range, so that they only move. Float stay: a linear layer whose chain ends
+ * in the output, sums over windows (up to 49 times as large as what they sum) and the means of whole maps, with the
+ * layers that read them.
  */
 #ifndef QUANT_MAKE_H
 #define QUANT_MAKE_H
@@ -27,6 +28,7 @@ struct quant_images {
 	struct wasd_loader *loader;
 	uint32_t batches;
 	int batch; /* the most images of one */
+	int *seen; /* counts the loader's images, once each; NULL: nobody asks */
 	bool (*go_on)(void *ctx, int done, int of);
 	void *ctx;
 };

@@ -177,7 +177,24 @@ static void run_maxpool(const struct chain *c)
 			}
 }
 
-/* Sums of integers below 2^24 are exact in float. */
+/* Over the part of the window at (y0,x0) that is in the image; of integers, exact. */
+static float window_sum(const struct chain *c, const float *x, int y0, int x0, int kh, int kw)
+{
+	const struct node *n = c->n;
+	int64_t whole = 0;
+	float sum = 0;
+	for (int v = y0; v < y0 + kh; v++)
+		for (int u = x0; u < x0 + kw; u++)
+			if (v >= 0 && v < n->in.h && u >= 0 && u < n->in.w) {
+				float q = x[v * n->in.w + u];
+				if (c->x->type == WASD_QUANT_F32)
+					sum += q;
+				else
+					whole += (int64_t)q;
+			}
+	return c->x->type == WASD_QUANT_F32 ? sum : (float)whole;
+}
+
 static void run_sums(const struct chain *c, int kh, int kw, int count)
 {
 	const struct node *n = c->n;
@@ -186,12 +203,8 @@ static void run_sums(const struct chain *c, int kh, int kw, int count)
 	for (int k = 0; k < n->shape.c; k++)
 		for (int y = 0; y < n->shape.h; y++)
 			for (int x = 0; x < n->shape.w; x++, at++) {
-				float sum = 0;
-				int y0 = y * n->stride - n->pad_top, x0 = x * n->stride - n->pad_left;
-				for (int v = y0; v < y0 + kh; v++)
-					for (int u = x0; u < x0 + kw; u++)
-						if (v >= 0 && v < n->in.h && u >= 0 && u < n->in.w)
-							sum += c->in[(k * n->in.h + v) * n->in.w + u];
+				float sum = window_sum(c, c->in + (size_t)k * (size_t)(n->in.h * n->in.w), y * n->stride - n->pad_top,
+				                       x * n->stride - n->pad_left, kh, kw);
 				c->out[at] = stored(sum * factor, c->y);
 			}
 }

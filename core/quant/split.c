@@ -16,7 +16,7 @@ void quant_rows(const real *w, int outs, size_t fan, int top, int8_t *q, float *
 {
 	for (int o = 0; o < outs; o++, w += fan, q += fan) {
 		double most = largest(w, fan, 1);
-		scale[o] = most > 0 ? (float)(most / top) : 1;
+		scale[o] = most < QUANT_ZERO ? 1 : (float)(most / top);
 		for (size_t i = 0; i < fan; i++)
 			q[i] = (int8_t)fmax(-top - 1, fmin(top, nearbyint((double)w[i] / (double)scale[o])));
 	}

@@ -19,6 +19,8 @@ static inline int quant_top(int bits)
 	return (1 << (bits - 1)) - 1;
 }
 
+/* Channels of smaller weights count as zeros: in units of so small a scale, biases would leave the range of float. */
+#define QUANT_ZERO 1e-30
 /* w: `outs` channels of `fan` weights. scale[o] = max |w[o]| / top, 1 if all are 0; q = round(w / scale), within
  * -top-1 and top. */
 void quant_rows(const real *w, int outs, size_t fan, int top, int8_t *q, float *scale);

@@ -113,7 +113,7 @@ static void check_golden(const cJSON *want, const char *name, bool residual)
 	struct golden_net n = {0};
 	real plain[32], fast[32];
 	golden_build(&n, want, residual);
-	CHECK(!quant_check(n.g, &n.q->q, NULL) && !quant_model_run(n.m, &n.q->q, n.x, 1, plain, NULL));
+	CHECK(!quant_check(n.m, &n.q->q, NULL) && !quant_model_run(n.m, &n.q->q, n.x, 1, plain, NULL));
 	if (offered())
 		run_kernels(n.m, &n.q->q, n.x, 1, fast);
 	for (int i = 0; i < 32; i++) {
@@ -198,7 +198,7 @@ static void check_random(int seed, double floats, int *outputs)
 		 *got = wasd_calloc(IMAGES * classes, sizeof *got);
 	for (size_t i = 0; i < IMAGES * image; i++)
 		x[i] = (real)between(-1.5, 2.5);
-	CHECK_MSG(!quant_check(g, &q->q, &err), "%s", err.msg);
+	CHECK_MSG(!quant_check(m, &q->q, &err), "%s", err.msg);
 	CHECK_MSG(!quant_model_run(m, &q->q, x, IMAGES, want, &err), "%s", err.msg);
 	for (int n = 1; n <= IMAGES; n += n == 1 ? 1 : 7) {
 		if (!run_kernels(m, &q->q, x, n, got))
@@ -375,13 +375,14 @@ static void unsound_networks(void)
 {
 	struct wasd_graph *g = NULL;
 	CHECK(!wasd_graph_create((struct wasd_shape){4, 4, 4}, &g, NULL));
-	wasd_node c = wasd_graph_conv(g, 0, "c", 3, 2, 1, 0, 1, false);
+	wasd_node c = wasd_graph_conv(g, 0, "c", 3, 2, 1, 0, 1, true);
 	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, c), NULL));
+	struct wasd_model *m = model_of(g, 1);
 	struct nets_quant *q = nets_quant(g);
 	struct wasd_err err = {0};
 	q->q.tensor[0].type = WASD_QUANT_S8;
 	random_conv(&g->nodes[c], &q->q, c, 1, false);
-	CHECK(!quant_check(g, &q->q, NULL));
+	CHECK(!quant_check(m, &q->q, NULL));
 	struct wasd_quant_tensor *t = q->q.tensor;
 	struct wasd_quant_conv *w = &q->q.conv[c];
 	float *sw = (float *)(uintptr_t)w->scale;
@@ -389,10 +390,10 @@ static void unsound_networks(void)
 #define REFUSED(change, back, part) \
 	do { \
 		change; \
-		CHECK_INT(quant_check(g, &q->q, &err), WASD_EINVAL); \
+		CHECK_INT(quant_check(m, &q->q, &err), WASD_EINVAL); \
 		CHECK_MSG(strstr(err.msg, part), "%s: \"%s\"", part, err.msg); \
 		back; \
-		CHECK_INT(quant_check(g, &q->q, NULL), WASD_OK); \
+		CHECK_INT(quant_check(m, &q->q, NULL), WASD_OK); \
 	} while (0)
 	REFUSED(t[0].scale = 0, t[0].scale = 1, "scale of its values");
 	REFUSED(t[0].scale = NAN, t[0].scale = 1, "scale of its values");
@@ -401,11 +402,87 @@ static void unsound_networks(void)
 	REFUSED(t[0].type = 3, t[0].type = WASD_QUANT_S8, "no known type");
 	REFUSED(t[g->output].type = WASD_QUANT_U8, t[g->output].type = WASD_QUANT_F32, "the output must be float");
 	REFUSED(sw[2] = -1, sw[2] = 1, "one of their scales");
+	REFUSED(sw[2] = 1e-44f, sw[2] = 1, "a bias is too large");
 	REFUSED(w->w = NULL, w->w = bytes, "weights are missing");
 	REFUSED(w->coarse = bytes, w->coarse = NULL, "a tap in the middle");
 	REFUSED(q->q.conv[0].on = true, q->q.conv[0].on = false, "input");
 	REFUSED(q->q.nodes--, q->q.nodes++, "layers");
 	nets_done(q);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+}
+
+/* A convolution alone with all weights on, and coarse ones if they are asked for. */
+static enum wasd_status check_alone(struct wasd_shape in, const struct node *how, bool coarse, struct wasd_err *err)
+{
+	struct wasd_graph *g = NULL;
+	CHECK(!wasd_graph_create(in, &g, NULL));
+	wasd_node c = wasd_graph_conv_rect(g, 0, "c", how->out, how->kh, how->kw, 1, how->pad_top, how->pad_left,
+	                                   how->shape.h, how->shape.w, 1, true);
+	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, c), NULL));
+	struct wasd_model *m = model_of(g, 1);
+	struct nets_quant *q = nets_quant(g);
+	q->q.tensor[0].type = WASD_QUANT_U8;
+	random_conv(&g->nodes[c], &q->q, c, 1, coarse);
+	enum wasd_status s = quant_check(m, &q->q, err);
+	nets_done(q);
+	wasd_model_destroy(m);
+	wasd_graph_destroy(g);
+	return s;
+}
+
+/* 255 times -128 as often as 32 bits hold, and once more. */
+static void sums_of_32_bits(void)
+{
+	struct node all = {.out = 1, .kh = 1, .kw = 1, .shape = {0, 1, 1}};
+	struct wasd_err err = {0};
+	CHECK(QUANT_PRODUCTS_MAX * 255ll * 128 <= INT32_MAX && (QUANT_PRODUCTS_MAX + 1) * 255ll * 128 > INT32_MAX);
+	CHECK_INT(check_alone((struct wasd_shape){QUANT_PRODUCTS_MAX, 1, 1}, &all, false, &err), WASD_OK);
+	CHECK_INT(check_alone((struct wasd_shape){QUANT_PRODUCTS_MAX + 1, 1, 1}, &all, false, &err), WASD_EINVAL);
+	CHECK_MSG(strstr(err.msg, "too many"), "%s", err.msg);
+}
+
+/* The 1x1 kernel of coarse weights begins at the map's corner: an output that is cut off at the end has another size.
+ */
+static void coarse_weights_do_not_cut(void)
+{
+	struct node same = {.out = 16, .kh = 3, .kw = 3, .pad_top = 1, .pad_left = 1, .shape = {0, 16, 16}}, low = same,
+				narrow = same;
+	struct wasd_err err = {0};
+	low.shape.h = narrow.shape.w = 14;
+	CHECK_INT(check_alone((struct wasd_shape){16, 16, 16}, &same, true, &err), WASD_OK);
+	CHECK_INT(check_alone((struct wasd_shape){16, 16, 16}, &low, false, &err), WASD_OK);
+	CHECK_INT(check_alone((struct wasd_shape){16, 16, 16}, &low, true, &err), WASD_EINVAL);
+	CHECK_INT(check_alone((struct wasd_shape){16, 16, 16}, &narrow, true, &err), WASD_EINVAL);
+	CHECK_MSG(strstr(err.msg, "tap in the middle"), "%s", err.msg);
+}
+
+/* Sums of more than 2^24, which float32 does not count to. */
+static void large_maps(void)
+{
+	enum { SIDE = 290, C = 4 };
+	struct wasd_graph *g = NULL;
+	CHECK(!wasd_graph_create((struct wasd_shape){C, SIDE, SIDE}, &g, NULL));
+	CHECK(!wasd_graph_finish(g, wasd_graph_globalpool(g, 0), NULL));
+	struct wasd_model *m = model_of(g, 1);
+	struct nets_quant *q = nets_quant(g);
+	real *x = wasd_calloc(C * SIDE * SIDE, sizeof *x), plain[C], fast[C];
+	q->q.tensor[0].type = WASD_QUANT_U8;
+	for (int c = 0; c < C; c++) {
+		int64_t sum = 0;
+		for (int i = 0; i < SIDE * SIDE; i++) {
+			int v = 200 + (i * 7919 + c * 31) % 56;
+			x[c * SIDE * SIDE + i] = (real)v;
+			sum += v;
+		}
+		fast[c] = (real)((float)sum * (float)(1.0 / (SIDE * SIDE)));
+	}
+	CHECK(!quant_model_run(m, &q->q, x, 1, plain, NULL));
+	CHECK_INT(differing(plain, fast, C), 0);
+	CHECK(!offered() || (run_kernels(m, &q->q, x, 1, fast) && !differing(plain, fast, C)));
+	wasd_free(x);
+	nets_done(q);
+	wasd_model_destroy(m);
 	wasd_graph_destroy(g);
 }
 
@@ -439,5 +516,8 @@ int main(int argc, char **argv)
 	TEST_RUN(kernels_equal_the_plain_model);
 	TEST_RUN(bundles_compute_in_int8);
 	TEST_RUN(unsound_networks);
+	TEST_RUN(sums_of_32_bits);
+	TEST_RUN(coarse_weights_do_not_cut);
+	TEST_RUN(large_maps);
 	TEST_END();
 }

@@ -52,17 +52,18 @@ static void rows(void)
 		CHECK_NEAR((double)s[o], at(wasd_json_get(want, "scale"), o), 1e-9);
 }
 
-/* Of fewer bits; a channel of zeros; halves to even; a channel does not depend on the others. */
+/* Of fewer bits; channels of zeros or nearly; halves to even; a channel does not depend on the others. */
 static void rows_of_few_bits(void)
 {
-	static const real w[] = {7, -7, (real)0.5, (real)1.5, (real)-2.5, 0, 0, 0, 0, 0, (real)0.3, 0, 0, 0, (real)-0.1};
-	static const int8_t want[] = {7, -7, 0, 2, -2, 0, 0, 0, 0, 0, 7, 0, 0, 0, -2};
-	int8_t q[15];
-	float s[3];
+	static const real w[] = {7, -7, (real)0.5,  (real)1.5, (real)-2.5,   0, 0, 0,          0, 0, (real)0.3, 0,
+	                         0, 0,  (real)-0.1, 0,         (real)-1e-36, 0, 0, (real)1e-44};
+	static const int8_t want[] = {7, -7, 0, 2, -2, 0, 0, 0, 0, 0, 7, 0, 0, 0, -2, 0, 0, 0, 0, 0};
+	int8_t q[20];
+	float s[4];
 	CHECK(quant_top(8) == 127 && quant_top(4) == 7);
-	quant_rows(w, 3, 5, 7, q, s);
+	quant_rows(w, 4, 5, 7, q, s);
 	CHECK(!memcmp(q, want, sizeof q));
-	CHECK(s[0] == 1 && s[1] == 1 && fabs((double)s[2] - 0.3 / 7) < 1e-8);
+	CHECK(s[0] == 1 && s[1] == 1 && fabs((double)s[2] - 0.3 / 7) < 1e-8 && s[3] == 1);
 }
 
 static void check_split(const char *name, const struct quant_split *how)
