@@ -431,14 +431,16 @@ static enum wasd_status check_alone(struct wasd_shape in, const struct node *how
 	return s;
 }
 
-/* 255 times -128 as often as 32 bits hold, and once more. */
+/* 255 times -128 as often as 32 bits hold, and a little more: 723 x 7 x 13 and 940 x 7 x 10 taps. */
 static void sums_of_32_bits(void)
 {
-	struct node all = {.out = 1, .kh = 1, .kw = 1, .shape = {0, 1, 1}};
+	struct node most = {.out = 1, .kh = 7, .kw = 13, .shape = {0, 1, 1}}, more = most;
 	struct wasd_err err = {0};
+	more.kw = 10;
 	CHECK(QUANT_PRODUCTS_MAX * 255ll * 128 <= INT32_MAX && (QUANT_PRODUCTS_MAX + 1) * 255ll * 128 > INT32_MAX);
-	CHECK_INT(check_alone((struct wasd_shape){QUANT_PRODUCTS_MAX, 1, 1}, &all, false, &err), WASD_OK);
-	CHECK_INT(check_alone((struct wasd_shape){QUANT_PRODUCTS_MAX + 1, 1, 1}, &all, false, &err), WASD_EINVAL);
+	CHECK_INT(QUANT_PRODUCTS_MAX, 723 * 7 * 13);
+	CHECK_INT(check_alone((struct wasd_shape){723, 7, 13}, &most, false, &err), WASD_OK);
+	CHECK_INT(check_alone((struct wasd_shape){940, 7, 10}, &more, false, &err), WASD_EINVAL);
 	CHECK_MSG(strstr(err.msg, "too many"), "%s", err.msg);
 }
 
