@@ -266,6 +266,12 @@ def serving(d, b, eyes):
             b.shows("return [...document.querySelectorAll('#chart-pareto circle')].map((n) => n.dataset.name).sort()", ["AOM", "DOM", "dom:macs-85"], f"the points over {axis}")
         front = b.run("""return import('/ui/scatter.js').then((m) => m.front([[1, 5], [2, 4], [3, 7], [3, 6], [0.5, 1], [4, 7]].map(([x, y]) => ({ x, y }))).map((p) => [p.x, p.y]))""")
         equal(front, [[0.5, 1], [1, 5], [3, 7]], "the points that no other beats")
+        base = "document.querySelector('#mode-base select')"
+        b.run(f"{base}.options[0].kept = true")
+        b.click("#mode-measure")                                                  # draws the list again, with the same modes
+        b.wait("return document.querySelector('#mode-measuring').textContent", "that the modes are being measured")
+        equal(b.run(f"return [[...{base}.options].map((n) => n.value), {base}.options[0].kept]"), [["aom", "dom", "dom:macs-85"], True], "the bases, left alone")
+        b.wait("return !document.querySelector('#mode-measuring').textContent", "the measured modes", 120)
         quiet(b)
 
     with case("page: a live model is switched to a profile"):
