@@ -93,7 +93,7 @@ with Daemon() as d:
         chosen = c.put(mode, {"mode": {"max_bytes": 1e15, "min_accuracy": most["val_acc"]}}, want=200).json
         equal(now[chosen["mode"]]["val_acc"], most["val_acc"])
         audit = json.dumps(c.get("/v1/audit?object=deployment/live").json["items"])
-        check("within_us" in audit and "max_macs" in audit, f"the wishes are the reasons: {audit}")
+        check("max_macs" in audit, f"the wish is the reason of the switch from aom: {audit}")       # a wish for the mode that is on switches nothing
         before = c.get(mode)
         for wish, word in (({"within_us": 1}, "us"), ({"min_accuracy": 1}, "validation accuracy"), ({"max_macs": 1}, least["name"])):
             if wish.get("min_accuracy") and most["val_acc"] == 1:
