@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """int8 modes with the real engine: made of aom, of dom and of a profile on a trained checkpoint, served beside them on one live model, switched to and back,
 exported, and close to the float accuracy; requests that are refused."""
-from lib import Daemon, case, check, equal, finish, noise_png
+import os
+
+from lib import BUILD, Daemon, case, check, equal, finish, noise_png
 
 BN, RELU = {"type": "batchnorm"}, {"type": "relu"}
 # Blocks of parallel branches, as in RepVGG, so that "cfws" has layers to split.
@@ -78,5 +80,23 @@ with Daemon() as d:
             problem = c.post(modes, {"desire": "int8", "name": "wrong", **wrong}, want=(400, 404, 422)).json
             check(member in str(problem), problem)
         equal(c.get(modes).json, before)
+
+    with case("on a machine without VNNI: told why it cannot be made or served; exported all the same"):
+        d.stop()
+        engine = os.path.join(d.data, "..", "engine")    # the daemon hands only some variables on
+        with open(engine, "w") as f:
+            f.write(f'#!/bin/sh\nDNNL_MAX_CPU_ISA=AVX512_CORE exec "{BUILD}/wasd-engine" "$@"\n')
+        os.chmod(engine, 0o755)
+        d.env["WASD_ENGINE"] = os.path.abspath(engine)
+        c = d.start().client
+        problem = c.post(modes, {"desire": "int8", "name": "late"}, want=422).json
+        check(problem["errors"][0]["pointer"] == "/desire" and "VNNI" in str(problem), problem)
+        c.post("/v1/deployments", {"name": "eight", "source": {"job": job["id"], "follow": "best"}, "mode": "int8:plain"}, want=(201, 202))
+        for _ in range(10):
+            there = c.get("/v1/deployments/eight?wait=10s").json
+            if there["state"] in ("ready", "failed"):
+                break
+        check(there["state"] == "failed" and "VNNI" in there["message"], there)
+        check(b"QuantizeLinear" in c.get(f"/v1/checkpoints/{best}/file?format=onnx&mode=int8:plain").body, "exported")
 
 finish()
