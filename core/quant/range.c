@@ -46,17 +46,16 @@ static double mass(const uint64_t *hist, int from, int to)
 int quant_threshold(const uint64_t hist[QUANT_BINS], int levels, bool clip)
 {
 	double p[QUANT_BINS], q[QUANT_BINS], least = INFINITY, all = mass(hist, 0, QUANT_BINS);
-	int best = QUANT_BINS, last = -1; /* of the parts kept, the last that has values */
+	int best = QUANT_BINS;
 	for (int bins = 1; bins <= QUANT_BINS; bins++) {
 		double tail = mass(hist, bins, QUANT_BINS);
 		p[bins - 1] = (double)hist[bins - 1];
-		last = hist[bins - 1] ? bins - 1 : last;
-		if (bins < levels || last < 0 || tail * QUANT_CLIPPED > all)
+		if (bins < levels || tail == all || tail * QUANT_CLIPPED > all)
 			continue;
-		p[last] += tail;
+		p[bins - 1] += tail;
 		rounded(hist, bins, levels, q);
 		double v = quant_divergence(p, q, bins, clip);
-		p[last] = (double)hist[last];
+		p[bins - 1] = (double)hist[bins - 1];
 		if (v < least) {
 			least = v;
 			best = bins;

@@ -10,9 +10,9 @@
  * published, in statistic.py of their code; that it is the improved metric of their paper cannot be verified. It
  * charges a tail that is clipped, which P counts and Q does not. The search itself is our reconstruction.
  *
- * p has the clipped tail in the last part that has values: in an empty one neither form would see it. The first form
- * compares shapes alone, and is 0 where a single part with values is left, whatever was clipped. So at most a hundredth
- * of the values is clipped; of normal values with 4 bits the least squared error clips as many, with 8 bits far less.
+ * p has the clipped tail in the last part that is kept. If that part is empty, the first form does not see the tail,
+ * and it is 0 where a single part with values is left. So at most a hundredth of the values is clipped; of normal
+ * values with 4 bits the least squared error clips as many, with 8 bits far less.
  */
 #ifndef QUANT_RANGE_H
 #define QUANT_RANGE_H
