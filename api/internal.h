@@ -430,6 +430,8 @@ bool api_mode_fits_traffic(struct api_ctx *c, const struct api_request *q, struc
 
 /* ---- profiles.c ---- */
 
+/* Adds "progress" of a mode that is being made: {"done","of","eta_s"}. */
+void api_add_progress(struct api_ctx *c, cJSON *j, const struct storage_profile *p);
 /* Queues the making of a mode from a canonical request; mode: its whole name. kind NULL: the measuring of the
  * checkpoint's own modes. r->status: 202, or 200 for one that was asked for before. False: the answer is in r. */
 bool api_mode_begin(struct api_ctx *c, const struct api_request *q, struct api_response *r,

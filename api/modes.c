@@ -68,18 +68,6 @@ static cJSON *own_json(const struct storage_ckpt *k, const char *mode, const cha
 	return j;
 }
 
-static void add_progress(struct api_ctx *c, cJSON *j, const struct storage_profile *p)
-{
-	int64_t done = 0, of = 0;
-	double eta_s = -1;
-	cJSON *progress = cJSON_CreateObject();
-	c->profiles.progress(c->profiles.self, p->id, &done, &of, &eta_s);
-	api_add_int(progress, "done", done);
-	api_add_int(progress, "of", of);
-	api_add_maybe(progress, "eta_s", eta_s >= 0, eta_s);
-	api_add_take(j, "progress", progress);
-}
-
 static cJSON *made_json(struct api_ctx *c, const struct storage_profile *p)
 {
 	cJSON *j = item(p->mode, p->kind, p->state), *dataset = cJSON_CreateObject();
@@ -91,7 +79,7 @@ static cJSON *made_json(struct api_ctx *c, const struct storage_profile *p)
 	api_add_str(j, "desire", p->desire);
 	api_add_take(j, "options", options);
 	if (!strcmp(p->state, "searching"))
-		add_progress(c, j, p);
+		api_add_progress(c, j, p);
 	api_add_str(dataset, "name", p->dataset);
 	api_add_int(dataset, "version", p->dataset_version);
 	api_add_take(j, "dataset", dataset);
@@ -208,7 +196,7 @@ static cJSON *measuring_json(struct api_ctx *c, const struct storage_ckpt *k, bo
 	*over = settled(p.state);
 	api_add_str(j, "state", p.state);
 	if (!strcmp(p.state, "searching"))
-		add_progress(c, j, &p);
+		api_add_progress(c, j, &p);
 	api_add_str(j, "message", p.message);
 	storage_profile_done(&p);
 	return j;

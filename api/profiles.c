@@ -16,6 +16,18 @@ static void copy_members(cJSON *to, const cJSON *from, const char *const *names)
 	}
 }
 
+void api_add_progress(struct api_ctx *c, cJSON *j, const struct storage_profile *p)
+{
+	int64_t done = 0, of = 0;
+	double eta_s = -1;
+	cJSON *progress = cJSON_CreateObject();
+	c->profiles.progress(c->profiles.self, p->id, &done, &of, &eta_s);
+	api_add_int(progress, "done", done);
+	api_add_int(progress, "of", of);
+	api_add_maybe(progress, "eta_s", eta_s >= 0, eta_s);
+	api_add_take(j, "progress", progress);
+}
+
 static cJSON *profile_json(struct api_ctx *c, const struct storage_profile *p)
 {
 	static const char *const found[] = {"macs",           "macs_share",      "val_acc",    "val_loss",
@@ -24,8 +36,6 @@ static cJSON *profile_json(struct api_ctx *c, const struct storage_profile *p)
 							 *const evaluations[] = {"evaluations", NULL}, *const draw[] = {"draw", NULL};
 	cJSON *j = cJSON_CreateObject(), *links = cJSON_CreateObject(), *dataset = cJSON_CreateObject();
 	cJSON *request = api_parse_trusted(p->request), *info = p->info ? api_parse_trusted(p->info) : NULL;
-	int64_t done = 0, of = 0;
-	double eta_s = -1;
 	char url[240];
 	if (!request || (p->info && !info))
 		api_poison(j);
@@ -38,14 +48,8 @@ static cJSON *profile_json(struct api_ctx *c, const struct storage_profile *p)
 		copy_members(j, request, budget);
 	if (!strcmp(p->desire, "latency"))
 		copy_members(j, request, budget_us);
-	if (!strcmp(p->state, "searching")) {
-		cJSON *progress = cJSON_CreateObject();
-		c->profiles.progress(c->profiles.self, p->id, &done, &of, &eta_s);
-		api_add_int(progress, "done", done);
-		api_add_int(progress, "of", of);
-		api_add_maybe(progress, "eta_s", eta_s >= 0, eta_s);
-		api_add_take(j, "progress", progress);
-	}
+	if (!strcmp(p->state, "searching"))
+		api_add_progress(c, j, p);
 	copy_members(j, info, found);
 	copy_members(j, info ? info : request, evaluations);
 	copy_members(j, info ? info : request, draw);
