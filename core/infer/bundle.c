@@ -114,7 +114,7 @@ static enum wasd_status reshape(struct source *s, struct wasd_err *err)
 {
 	struct wasd_model *m = NULL;
 	enum wasd_status st = s->mode.kind->reshape(&s->mode, s->model, &m, err);
-	if (st)
+	if (st || !m)
 		return st;
 	wasd_model_destroy(s->model);
 	s->model = m;

@@ -1,5 +1,5 @@
-/* modes/int8.c - another mode in 8-bit integers (wasd/quant.h): the same network, quantised after training. The recipe
- * names the mode that it was made of, whose weights are formed and folded first:
+/* modes/int8.c - another mode in 8-bit integers (wasd/quant.h): its network, quantised after training. The recipe has
+ * that of the mode that it was made of, whose network and weights are formed and folded first:
  *
  *     {"base": {"name","kind","recipe"}, "weights": "plain"|"cfws", "activations": "minmax"|"kl"|"kl-clip",
  *      "images": N, "types": ["s8","u8","f32",...]}       the last one per layer of the folded network
@@ -58,24 +58,30 @@ static const struct weight_strategy by_base = {.name = "int8",
                                                .shape = base_shape,
                                                .forward = base_forward};
 
-/* Kinds with tensors or a network of their own are no base. */
+/* Kinds with tensors of their own are no base: the file has those of the 8-bit weights alone. */
 static bool can_be_base(const struct mode_kind *k)
 {
-	return k && !k->prefix && !k->reshape;
+	return k && !k->prefix;
+}
+
+static enum wasd_status read_base(const struct mode *m, struct mode *of, struct wasd_err *err)
+{
+	const cJSON *base = wasd_json_get(m->recipe, "base");
+	const char *kind = "";
+	wasd_json_str(base, "kind", &kind);
+	*of = (struct mode){.kind = mode_kind_find(kind), .recipe = wasd_json_get(base, "recipe"), .statistics = ""};
+	return can_be_base(of->kind) ?
+	           WASD_OK :
+	           wasd_fail_at(err, WASD_EINVAL, "/base/kind", "\"%.40s\" cannot be the base of an int8 mode", kind);
 }
 
 static enum wasd_status open_int8(const struct mode *m, const struct wasd_graph *g, struct wasd_recipe **out,
                                   struct wasd_err *err)
 {
-	const cJSON *base = wasd_json_get(m->recipe, "base");
-	const char *kind = "";
-	wasd_json_str(base, "kind", &kind);
-	struct mode of = {.kind = mode_kind_find(kind), .recipe = wasd_json_get(base, "recipe"), .statistics = ""};
+	struct mode of;
 	struct wasd_recipe *r = NULL;
-	if (!can_be_base(of.kind))
-		return wasd_fail_at(err, WASD_EINVAL, "/base/kind", "\"%.40s\" cannot be the base of an int8 mode", kind);
-	enum wasd_status s = of.kind->open(&of, g, &r, err);
-	if (s || !r) {
+	enum wasd_status s = read_base(m, &of, err);
+	if (s || (s = of.kind->open(&of, g, &r, err)) || !r) {
 		*out = NULL;
 		return s;
 	}
@@ -94,6 +100,14 @@ static void close_int8(struct wasd_recipe *r)
 	struct int8_recipe *own = (struct int8_recipe *)(void *)r;
 	own->kind->close(own->base);
 	wasd_free(own);
+}
+
+static enum wasd_status reshape_int8(const struct mode *m, struct wasd_model *from, struct wasd_model **out,
+                                     struct wasd_err *err)
+{
+	struct mode of;
+	enum wasd_status s = read_base(m, &of, err);
+	return s || !of.kind->reshape ? s : of.kind->reshape(&of, from, out, err);
 }
 
 /* ---- reading ------------------------------------------------------------------------------------------------- */
@@ -341,8 +355,8 @@ static enum wasd_status make_int8(const struct mode_making *in, struct mode_made
 	if (s)
 		return s;
 	if (!can_be_base(in->base->kind))
-		return wasd_fail_at(err, WASD_EINVAL, "/base",
-		                    "int8 is made of aom, dom and profiles, not of a mode of kind %s", in->base->kind->name);
+		return wasd_fail_at(err, WASD_EINVAL, "/base", "int8 is made of modes in float, not of one of kind %s",
+		                    in->base->kind->name);
 	o.batch = BATCH;
 	s = wasd_loader_create(&o, &l, err);
 	if (!s)
@@ -381,4 +395,5 @@ const struct mode_kind mode_int8 = {.name = "int8",
                                     .desires = desires,
                                     .open = open_int8,
                                     .close = close_int8,
+                                    .reshape = reshape_int8,
                                     .quant = quant_int8};

@@ -53,7 +53,7 @@ struct mode_kind {
 	                         struct wasd_err *err);
 	void (*close)(struct wasd_recipe *r); /* frees what open made, never called with NULL; NULL: open makes nothing */
 	/* Makes the network that the mode computes with of the checkpoint's, which has the mode's statistics in
-	 * WASD_STATS_AOM, as *out has then. NULL: the checkpoint's own. */
+	 * WASD_STATS_AOM, as *out has then. NULL, or *out NULL with WASD_OK: the checkpoint's own. */
 	enum wasd_status (*reshape)(const struct mode *m, struct wasd_model *from, struct wasd_model **out,
 	                            struct wasd_err *err);
 	/* The same network as what is left of the checkpoint's, called after its name `arch`: for exports of the mode

@@ -1,5 +1,7 @@
 /* tests/core/int8_modes.c - int8 modes from the request to the served answers: made of every base and by every option,
- * close to their base, the same bits for any batch, refused when their file is damaged, and exported to ONNX. */
+ * close to their base, the same bits for any batch, of a smaller network the bits of that network alone, refused when
+ * their file is damaged, and exported to ONNX. */
+#include "halving.h"
 #include "tiny.h"
 
 #include "infer/bundle.h"
@@ -12,6 +14,7 @@
 enum { N = 24, CLASSES = 10 };
 static struct wasd_dataset *data;
 static struct tiny_run run;
+static const struct tiny_run *made_of = &run;
 static real x[N * 3 * 16 * 16];
 static char out_dir[100];
 
@@ -40,8 +43,8 @@ static enum wasd_status make(const char *request, struct made *out, struct wasd_
 	cJSON *j = cJSON_Parse(request);
 	*out = (struct made){0};
 	enum wasd_status s =
-		wasd_mode_make(&(struct wasd_making){.file = run.file, .len = run.len, .data = data, .request = j}, &out->file,
-	                   &out->len, &out->info, err);
+		wasd_mode_make(&(struct wasd_making){.file = made_of->file, .len = made_of->len, .data = data, .request = j},
+	                   &out->file, &out->len, &out->info, err);
 	cJSON_Delete(j);
 	return s;
 }
@@ -55,7 +58,7 @@ static void done(struct made *m)
 
 static struct wasd_mode_source source(const char *name, const void *file, size_t len)
 {
-	return (struct wasd_mode_source){run.file, run.len, file, len, name};
+	return (struct wasd_mode_source){made_of->file, made_of->len, file, len, name};
 }
 
 static struct wasd_bundle *bundle(const char *name, const void *file, size_t len)
@@ -170,6 +173,67 @@ static void every_base_and_option(void)
 		check_case(i);
 }
 
+/* ---- bases with a network of their own ------------------------------------------------------------------------ */
+
+#define SMALL(weights) \
+	"{\"model\":{\"layers\":[{\"type\":\"conv\",\"out\":16},{\"type\":\"batchnorm\"},{\"type\":\"relu\"}," \
+	"{\"type\":\"conv\",\"out\":32,\"stride\":2},{\"type\":\"batchnorm\"},{\"type\":\"relu\"},{\"type\":\"globalpool\"}," \
+	"{\"type\":\"flatten\"},{\"type\":\"linear\",\"out\":\"classes\"}]},\"weights\":[" weights \
+	"],\"train\":{\"epochs\":2,\"batch\":16,\"seed\":5}}"
+
+static const struct {
+	const char *base, *spec;
+} smaller[] = {{"width:0.5", SMALL("{\"type\":\"slices\",\"widths\":[0.5,1],\"teacher\":\"largest\"}")},
+               {"slim", SMALL("{\"type\":\"halving\"}")}};
+
+/* The answers of int8 of a mode of the checkpoint. */
+static void eight_bits(const struct tiny_run *of, const char *base, struct made *m, real logits[N * CLASSES])
+{
+	struct wasd_err err = {0};
+	char request[100];
+	snprintf(request, sizeof request, "{\"desire\":\"int8\",\"base\":\"%s\",\"images\":64}", base);
+	made_of = of;
+	CHECK_MSG(!make(request, m, &err), "%s: %s %s", base, err.pointer, err.msg);
+	struct wasd_bundle *b = m->file ? bundle("int8:x", m->file, m->len) : NULL;
+	CHECK(b && bundle_quant(b));
+	if (b)
+		logits_of(b, N, logits);
+	wasd_bundle_unref(b);
+}
+
+/* int8 of a mode with a smaller network has the bits of int8 of that network alone. */
+static void of_a_smaller_network(void)
+{
+	for (size_t i = 0; i < sizeof smaller / sizeof *smaller; i++) {
+		struct tiny_run whole = {0}, alone = {0};
+		struct made of_mode, of_alone;
+		struct wasd_err err = {0};
+		void *exported = NULL, *imported = NULL;
+		size_t len;
+		cJSON *info = NULL;
+		real got[N * CLASSES] = {0}, want[N * CLASSES] = {1};
+		tiny_go(&whole, smaller[i].spec, data);
+		CHECK_MSG(!whole.status, "%s", whole.err.msg);
+		CHECK_MSG(!wasd_export_smaller(whole.file, whole.len, smaller[i].base, &exported, &len, &err) &&
+		              !wasd_import(exported, len, &(struct wasd_import){.to_serve = true}, &imported, &alone.len, &info,
+		                           &err),
+		          "%s", err.msg);
+		alone.file = imported;
+		eight_bits(&whole, smaller[i].base, &of_mode, got);
+		write_case(i ? "slim" : "width", &of_mode, got);
+		eight_bits(&alone, "aom", &of_alone, want);
+		CHECK_MSG(!memcmp(got, want, sizeof got), "%s: other bits than of the network alone", smaller[i].base);
+		CHECK(of_mode.len > of_alone.len); /* the statistics are those of the whole network */
+		wasd_free(exported);
+		cJSON_Delete(info);
+		done(&of_mode);
+		done(&of_alone);
+		tiny_done(&alone);
+		tiny_done(&whole);
+	}
+	made_of = &run;
+}
+
 static void requests_refused(void)
 {
 	static const struct {
@@ -235,6 +299,15 @@ static void damaged_files(void)
 		{"no base", "{}", NULL, {.name = ""}},
 		{"an unknown base", "{\"base\":{\"kind\":\"none\"},\"types\":[]}", NULL, {.name = ""}},
 		{"itself as its base", "{\"base\":{\"kind\":\"int8\"},\"types\":[]}", NULL, {.name = ""}},
+		{"a width that the network does not have",
+	     "{\"base\":{\"kind\":\"width\",\"recipe\":{\"width\":2}},\"types\":[]}",
+	     NULL,
+	     {.name = ""}},
+		{"no width", "{\"base\":{\"kind\":\"width\"},\"types\":[]}", NULL, {.name = ""}},
+		{"weights of the whole network under a narrow one",
+	     "{\"base\":{\"kind\":\"width\",\"recipe\":{\"width\":0.5}},\"types\":[]}",
+	     NULL,
+	     {.name = ""}},
 		{"no types", "{\"base\":{\"kind\":\"plain\",\"recipe\":null}}", NULL, {.name = ""}},
 		{"unknown types", "{\"base\":{\"kind\":\"plain\",\"recipe\":null},\"types\":[\"u7\"]}", NULL, {.name = ""}},
 	};
@@ -285,6 +358,7 @@ int main(void)
 	if (wasd_int8_offers(NULL) == WASD_OK) {
 		TEST_RUN(every_base_and_option);
 		TEST_RUN(damaged_files);
+		TEST_RUN(of_a_smaller_network);
 	}
 	TEST_RUN(requests_refused);
 	TEST_RUN(onnx_runtime_agrees);

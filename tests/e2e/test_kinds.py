@@ -36,9 +36,9 @@ with Daemon() as d:
         modes = ["aom", "dom", profile] + [make(d, ckpt, desire="int8", base=base, name=f"of-{k}", images=64) for k, base in enumerate(("aom", "dom", profile))]
         told = run(d, [ckpt], connections=8, switches=500, swaps=0, modes=modes)
         equal(told["generations"], 501)
-    with case("widths, and int8 beside them"):
+    with case("widths, and int8 of them"):
         need_vnni()
         d.client.delete("/v1/deployments/live")
         ckpt = trained(d, weights=[{"type": "slices", "widths": [0.5, 1], "teacher": "largest"}], train={"epochs": 2, "batch": 50, "seed": 3})
-        run(d, [ckpt], connections=8, switches=100, swaps=0, modes=["aom", "width:0.5", make(d, ckpt, desire="int8", name="whole", images=64)])
+        run(d, [ckpt], connections=8, switches=100, swaps=0, modes=["aom", "width:0.5"] + [make(d, ckpt, desire="int8", base=base, images=64) for base in ("aom", "width:0.5")])
 finish()
