@@ -8,7 +8,7 @@
 static const struct wasd_field patch_fields[] = {
 	{"name", WASD_REFUSED, .summary = "the name of a deployment does not change; create another deployment"},
 	{"source", WASD_OBJECT, .form = "source"},
-	{"mode", WASD_STR, .form = "mode"},
+	{"mode", WASD_STR, .form = "wished mode"},
 	{"reason", WASD_STR, .min = 0, .max = 500},
 	API_DEPLOYMENT_OPTIONS,
 	{0},
@@ -105,32 +105,77 @@ static enum wasd_status set_mode(struct api_ctx *c, const struct api_request *q,
 	                              &swap_us, &in_flight_old, audit_id, err);
 }
 
-/* False: the answer is in r. The source is checked before anything is changed. */
-static bool apply(struct api_ctx *c, const struct api_request *q, struct api_response *r,
-                  const struct storage_deployment *d, const cJSON *in)
+/* What a patch asks for. */
+struct change {
+	const cJSON *source;       /* NULL: the one that it has */
+	struct storage_ckpt k;     /* of source */
+	const char *mode, *reason; /* NULL: none */
+	char chosen[WASD_MODE_LEN], *wish;
+};
+
+static void change_done(struct change *to)
 {
-	struct storage_ckpt k = {0};
-	struct wasd_err err = {0};
-	const char *mode = NULL, *reason = NULL;
-	const cJSON *source = wasd_json_get(in, "source");
-	wasd_json_str(in, "mode", &mode);
-	wasd_json_str(in, "reason", &reason);
-	if (source ? !api_source_find(c, q, r, source, mode ? mode : d->mode, &k) :
-	             mode && (!api_mode_there(c, q, r, d->checkpoint, mode, "invalid_field", "/mode") ||
-	                      !api_mode_fits_traffic(c, q, r, d, mode)))
+	storage_ckpt_done(&to->k);
+	wasd_free(to->wish);
+}
+
+/* The mode that a wish chooses; without a reason the wish is the reason. False: the answer is in r. */
+static bool choose(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *checkpoint,
+                   const cJSON *wish, struct change *to)
+{
+	if (!api_wish_choose(c, q, r, checkpoint, wish, to->chosen))
 		return false;
+	to->mode = to->chosen;
+	if (!to->reason && !(to->reason = to->wish = wasd_json_print(wish)))
+		api_send_no_memory(r);
+	return to->reason != NULL;
+}
+
+/* False: the answer is in r. */
+static bool read_change(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                        const struct storage_deployment *d, const cJSON *in, struct change *to)
+{
+	const cJSON *mode = wasd_json_get(in, "mode"), *wish = cJSON_IsObject(mode) ? mode : NULL;
+	to->source = wasd_json_get(in, "source");
+	wasd_json_str(in, "mode", &to->mode);
+	wasd_json_str(in, "reason", &to->reason);
+	const char *has = wish ? WASD_MODE_AOM : to->mode ? to->mode : d->mode;
+	if (to->source && !api_source_find(c, q, r, to->source, has, &to->k))
+		return false;
+	if (wish && !choose(c, q, r, to->source ? to->k.id : d->checkpoint, wish, to))
+		return false;
+	return to->source || !to->mode ||
+	       (api_mode_there(c, q, r, d->checkpoint, to->mode, "invalid_field", "/mode") &&
+	        api_mode_fits_traffic(c, q, r, d, to->mode));
+}
+
+/* False: the answer is in r. */
+static bool apply(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                  const struct storage_deployment *d, const cJSON *in, const struct change *to)
+{
+	struct wasd_err err = {0};
+	const char *mode = to->mode, *reason = to->reason;
 	enum wasd_status st = WASD_OK;
-	bool other = source && strcmp(k.id, d->checkpoint);
+	bool other = to->source && strcmp(to->k.id, d->checkpoint);
 	if (mode && !other && (st = set_mode(c, q, d->name, mode, reason, &err)) == WASD_EBUSY)
 		api_send_problem(q, r, "bundle_not_ready", "/mode", "deployment %s: %s", d->name, err.msg);
 	if (!st)
 		st = set_options(c, q, d->name, in, &err);
-	if (!st && source)
-		st = want(c, q, d->name, source, k.id, other ? mode : NULL, reason, &err);
+	if (!st && to->source)
+		st = want(c, q, d->name, to->source, to->k.id, other ? mode : NULL, reason, &err);
 	if (st && !r->status)
 		api_send_error(q, r, &err);
-	storage_ckpt_done(&k);
 	return !st;
+}
+
+/* Everything is checked before anything is changed. False: the answer is in r. */
+static bool change(struct api_ctx *c, const struct api_request *q, struct api_response *r,
+                   const struct storage_deployment *d, const cJSON *in)
+{
+	struct change to = {0};
+	bool ok = read_change(c, q, r, d, in, &to) && apply(c, q, r, d, in, &to);
+	change_done(&to);
+	return ok;
 }
 
 /* Answers a change: 200, 202 while it is being loaded, or after `wait` 422 if it could not be. */
@@ -169,7 +214,7 @@ enum api_result api_deployments_patch(struct api_ctx *c, const struct api_reques
 	if (!api_query_wait(q, r, &wait) || !api_deployment_find(c, q, r, &d))
 		return API_DONE;
 	cJSON *in = q->waited ? NULL : read_patch(q, r, &d);
-	if (q->waited || (in && apply(c, q, r, &d, in)))
+	if (q->waited || (in && change(c, q, r, &d, in)))
 		res = send_changed(c, q, r, d.name, wait);
 	cJSON_Delete(in);
 	storage_deployment_done(&d);

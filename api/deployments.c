@@ -26,10 +26,16 @@ cJSON *api_mode_canon(struct field_ctx *c, const char *pointer, const struct was
 	return NULL;
 }
 
+/* Its name, or a wish. */
+cJSON *api_wished_mode_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
+{
+	return cJSON_IsObject(v) ? api_wish_canon(c, pointer, v) : api_mode_canon(c, pointer, f, v);
+}
+
 static const struct wasd_field create_fields[] = {
 	{"name", WASD_NAME, .required = true},
 	{"source", WASD_OBJECT, .required = true, .form = "source"},
-	{"mode", WASD_STR, "\"" WASD_MODE_AOM "\"", .form = "mode"},
+	{"mode", WASD_STR, "\"" WASD_MODE_AOM "\"", .form = "wished mode"},
 	API_DEPLOYMENT_OPTIONS,
 	{0},
 };
@@ -54,17 +60,26 @@ static bool create(struct api_ctx *c, const struct api_request *q, struct api_re
 {
 	struct storage_ckpt k;
 	struct wasd_err err = {0};
-	struct storage_deployment_in row = {.actor = q->actor};
+	struct storage_deployment_in row = {.actor = q->actor, .mode = WASD_MODE_AOM};
+	const cJSON *mode = wasd_json_get(in, "mode"), *wish = cJSON_IsObject(mode) ? mode : NULL;
+	char chosen[WASD_MODE_LEN];
 	wasd_json_str(in, "name", &row.name);
 	wasd_json_str(in, "mode", &row.mode);
 	if (!api_source_find(c, q, r, wasd_json_get(in, "source"), row.mode, &k))
 		return false;
+	if (wish && !api_wish_choose(c, q, r, k.id, wish, chosen)) {
+		storage_ckpt_done(&k);
+		return false;
+	}
 	char *source = wasd_json_print(wasd_json_get(in, "source")), *options = api_deployment_options_text(in);
+	char *reason = wish ? wasd_json_print(wish) : NULL;
 	row.source = source;
 	row.options = options;
 	row.checkpoint = k.id;
-	enum wasd_status st = source && options ? storage_deployment_create(c->db, &row, out, &err) :
-	                                          wasd_fail(&err, WASD_ENOMEM, "no memory");
+	row.mode = wish ? chosen : row.mode;
+	row.reason = reason;
+	enum wasd_status st = source && options && (reason || !wish) ? storage_deployment_create(c->db, &row, out, &err) :
+	                                                               wasd_fail(&err, WASD_ENOMEM, "no memory");
 	if (!st) {
 		storage_deployment_done(out);
 		st = c->serving.changed(c->serving.self, row.name, &err);
@@ -75,6 +90,7 @@ static bool create(struct api_ctx *c, const struct api_request *q, struct api_re
 		api_send_error(q, r, &err);
 	wasd_free(source);
 	wasd_free(options);
+	wasd_free(reason);
 	storage_ckpt_done(&k);
 	return !st;
 }

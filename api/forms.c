@@ -41,5 +41,6 @@ const struct field_form field_forms[] = {
 	{"source", api_source_canon},
 	{"split", api_split_canon},
 	{"synthetic", api_synthetic_canon},
+	{"wished mode", api_wished_mode_canon},
 	{0},
 };

@@ -123,7 +123,7 @@ struct field_form {
 };
 extern const struct field_form field_forms[];
 field_canon api_images_canon, api_labels_patch_canon, api_header_name_canon, api_live_mode_canon, api_mode_canon,
-	api_source_canon, api_split_canon, api_synthetic_canon;
+	api_source_canon, api_split_canon, api_synthetic_canon, api_wished_mode_canon;
 
 /* Canonical form of an object: every member checked, every default written out, members in the table's order. NULL
  * after a fault (all of them are in c->faults) or without memory. in NULL = {}. */

@@ -172,7 +172,7 @@ static enum wasd_status create_tx(struct storage *s, void *ctx, struct wasd_err 
 		st = event_put(s, "deployments", "deployment.state", in->name, deployment_view(a->out, NULL, NULL, NULL, NULL),
 		               err);
 	if (!st)
-		st = deployment_audit(s, in->name, "deployment.create", in->actor, NULL, NULL, a->out, NULL, err);
+		st = deployment_audit(s, in->name, "deployment.create", in->actor, in->reason, NULL, a->out, NULL, err);
 	return st;
 }
 

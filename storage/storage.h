@@ -885,7 +885,7 @@ struct storage_deployment_list {
 void storage_deployment_list_done(struct storage_deployment_list *l);
 
 struct storage_deployment_in {
-	const char *name, *source, *checkpoint, *mode, *options, *actor;
+	const char *name, *source, *checkpoint, *mode, *options, *actor, *reason; /* reason: of the mode; NULL: none */
 };
 /* Creates it in state created, generation 1, version 1. WASD_EEXIST: the name is taken; WASD_ENOTFOUND: checkpoint;
  * WASD_EBUSY: the profile of its mode is not ready. */

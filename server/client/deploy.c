@@ -2,6 +2,7 @@
 #include "client/client.h"
 #include "client/commands.h"
 #include "client/remote.h"
+#include "client/wish.h"
 
 #include "wasd/base.h"
 #include "wasd/json.h"
@@ -15,6 +16,7 @@ enum { WAIT_S = CLIENT_PATIENCE_S - 10, WORD = 120, UPDATE_POLL_US = 200000 };
 
 struct options {
 	const char *source, *name, *mode, *batching, *follow, *reason, *url;
+	struct client_wish wish;
 	bool update, wait, json;
 	/* SOURCE in parts: the kind is the member of the request's source that has the id. */
 	const char *kind, *alias;
@@ -66,6 +68,8 @@ static bool check_options(void *options)
 		fault = "give a checkpoint, a job or a model";
 	else if (!o->name || !client_word_ok(o->name))
 		fault = o->name ? "--name is not a valid name" : "give the deployment a --name";
+	else if (o->mode && client_wishes(&o->wish))
+		fault = "give --mode or a wish, not both";
 	else if (o->reason && !o->update)
 		fault = "--reason belongs to --update";
 	else
@@ -106,7 +110,7 @@ static char *request(const struct options *o)
 	          (!o->version || cJSON_AddNumberToObject(source, "version", (double)o->version)) &&
 	          (o->update || cJSON_AddStringToObject(j, "name", o->name)) &&
 	          (!o->reason || cJSON_AddStringToObject(j, "reason", o->reason)) &&
-	          (!o->mode || cJSON_AddStringToObject(j, "mode", o->mode)) &&
+	          (!o->mode || cJSON_AddStringToObject(j, "mode", o->mode)) && client_wish_add("deploy", &o->wish, j) &&
 	          (!o->batching || add_batching(j, o->batching));
 	char *text = ok ? wasd_json_print(j) : NULL;
 	cJSON_Delete(j);
@@ -214,6 +218,7 @@ static const struct client_row deploy_rows[] = {
 	{"--name", 0, "NAME", CLIENT_VALUE, offsetof(struct options, name), "name of the deployment, also under /v2", NULL},
 	{"--mode", 0, "MODE", CLIENT_VALUE, offsetof(struct options, mode),
      "first mode: aom (default), dom, slim or FAMILY:NAME", "aom dom slim"},
+	CLIENT_ROWS_WISH(struct options, "begin in"),
 	{"--batching", 0, "MAX[,DELAY]", CLIENT_VALUE, offsetof(struct options, batching),
      "compute up to MAX images of several requests together; a request waits at most DELAY microseconds for others",
      NULL},
@@ -235,7 +240,7 @@ const struct client_command client_command_deploy = {
 	.arguments = "SOURCE",
 	.summary = "serve a checkpoint or a model, or follow a job",
 	.text =
-		"Serves a checkpoint under a name. SOURCE is a checkpoint (ckpt_...); a job to follow: JOB or JOB@best loads each new best checkpoint of it, JOB@latest each new one; or a registered model: MODEL@ALIAS, the version that the alias names now and later, or MODEL:N, its version N. " CLIENT_JOB_TEXT,
+		"Serves a checkpoint under a name. SOURCE is a checkpoint (ckpt_...); a job to follow: JOB or JOB@best loads each new best checkpoint of it, JOB@latest each new one; or a registered model: MODEL@ALIAS, the version that the alias names now and later, or MODEL:N, its version N. With a wish in place of --mode (several are bounds that all hold) the mode is chosen by what was measured of the modes of the checkpoint, once. " CLIENT_JOB_TEXT,
 	.words_at = offsetof(struct options, source),
 	.max_words = 1,
 	.words_plain = true,

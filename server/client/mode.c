@@ -1,25 +1,20 @@
 /* mode.c - `wasd mode`: the modes of a deployment as a table, a switch, or the way back. */
 #include "client/client.h"
 #include "client/commands.h"
+#include "client/wish.h"
 
 #include "wasd/base.h"
 #include "wasd/json.h"
 
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct options {
 	const char *words[2]; /* NAME, MODE */
-	const char *reason, *url, *within_us, *min_accuracy, *max_macs, *max_bytes;
+	const char *reason, *url;
+	struct client_wish wish;
 	bool rollback, json;
 };
-
-static bool wishes(const struct options *o)
-{
-	return o->within_us || o->min_accuracy || o->max_macs || o->max_bytes;
-}
 
 static bool check_options(void *options)
 {
@@ -29,9 +24,9 @@ static bool check_options(void *options)
 		fault = "give the name of a deployment";
 	else if (!client_word_ok(o->words[0]))
 		fault = "the first argument is not the name of a deployment";
-	else if ((o->words[1] != NULL) + o->rollback + wishes(o) > 1)
+	else if ((o->words[1] != NULL) + o->rollback + client_wishes(&o->wish) > 1)
 		fault = "give a mode, a wish or --rollback, not several";
-	else if (o->reason && !o->words[1] && !o->rollback && !wishes(o))
+	else if (o->reason && !o->words[1] && !o->rollback && !client_wishes(&o->wish))
 		fault = "--reason belongs to a switch: give a mode, a wish or --rollback";
 	if (fault)
 		fprintf(stderr, "wasd mode: %s\n", fault);
@@ -93,29 +88,12 @@ static void tell(const cJSON *done, const char *name)
 		       client_number(done, "in_flight_old", 1, 0, old));
 }
 
-static bool add_bound(cJSON *wish, const char *member, const char *text)
-{
-	char *end;
-	double v = text ? strtod(text, &end) : 0;
-	if (!text || (*text && !*end && isfinite(v) && cJSON_AddNumberToObject(wish, member, v)))
-		return true;
-	fprintf(stderr, "wasd mode: %s is not a number\n", text);
-	return false;
-}
-
-static bool add_wish(cJSON *in, const struct options *o)
-{
-	cJSON *wish = wishes(o) ? cJSON_AddObjectToObject(in, "mode") : NULL;
-	return !wishes(o) ||
-	       (wish && add_bound(wish, "within_us", o->within_us) && add_bound(wish, "min_accuracy", o->min_accuracy) &&
-	        add_bound(wish, "max_macs", o->max_macs) && add_bound(wish, "max_bytes", o->max_bytes));
-}
-
 static int change(const char *url, const struct options *o)
 {
 	char head[200];
 	cJSON *in = cJSON_CreateObject();
-	bool ok = in && add_wish(in, o) && (!o->words[1] || cJSON_AddStringToObject(in, "mode", o->words[1])) &&
+	bool ok = in && client_wish_add("mode", &o->wish, in) &&
+	          (!o->words[1] || cJSON_AddStringToObject(in, "mode", o->words[1])) &&
 	          (!o->reason || cJSON_AddStringToObject(in, "reason", o->reason));
 	char *body = ok ? wasd_json_print(in) : NULL;
 	snprintf(head, sizeof head,
@@ -138,20 +116,13 @@ static int run_mode(int argc, char **argv)
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url);
-	rc = !url ? CLIENT_FAILED : o.words[1] || o.rollback || wishes(&o) ? change(url, &o) : list(url, &o);
+	rc = !url ? CLIENT_FAILED : o.words[1] || o.rollback || client_wishes(&o.wish) ? change(url, &o) : list(url, &o);
 	wasd_free(url);
 	return rc;
 }
 
 static const struct client_row mode_rows[] = {
-	{"--within-us", 0, "N", CLIENT_VALUE, offsetof(struct options, within_us),
-     "switch to the most accurate mode that takes at most N microseconds for one image", NULL},
-	{"--min-accuracy", 0, "X", CLIENT_VALUE, offsetof(struct options, min_accuracy),
-     "switch to the fastest mode of at least this validation accuracy, e.g. 0.9", NULL},
-	{"--max-macs", 0, "N", CLIENT_VALUE, offsetof(struct options, max_macs),
-     "switch to the most accurate mode with at most N multiply-adds", NULL},
-	{"--max-bytes", 0, "N", CLIENT_VALUE, offsetof(struct options, max_bytes),
-     "switch to the most accurate mode with at most N bytes of weights", NULL},
+	CLIENT_ROWS_WISH(struct options, "switch to"),
 	{"--rollback", 0, NULL, CLIENT_FLAG, offsetof(struct options, rollback),
      "switch back to the mode before the last switch", NULL},
 	{"--reason", 0, "TEXT", CLIENT_VALUE, offsetof(struct options, reason), "reason for the audit log", NULL},

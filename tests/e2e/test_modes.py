@@ -109,6 +109,25 @@ with Daemon() as d:
         equal(c.delete(f"{modes}/dom:macs-90", want=409).json["code"], "referenced")
         c.put(mode, {"mode": "aom"}, want=200)
 
+    with case("a wish for a new deployment, and in a PATCH with and without a source: the mode that it chooses, or 422 and nothing"):
+        new = {"name": "wished", "source": {"checkpoint": best}}
+        for wish, word in (({"within_us": 1}, "the nearest is"), ({"max_macs": 1}, least["name"]), ({"min_accuracy": 2}, "min_accuracy")):
+            problem = c.post("/v1/deployments", {**new, "mode": wish}, want=422).json
+            check(problem["errors"][0]["pointer"].startswith("/mode") and word in problem["detail"], problem)
+            equal(c.get("/v1/deployments/wished", want=404).json["code"], "not_found")
+        made = c.post("/v1/deployments?wait=30s", {**new, "mode": {"max_macs": least["macs"]}}, want=201).json
+        equal(now[made["mode"]]["macs"], least["macs"])
+        check("max_macs" in json.dumps(c.get("/v1/audit?object=deployment/wished").json["items"]), "the wish is the reason")
+        c.request("PATCH", "/v1/deployments/wished", {"mode": {"max_macs": 1}, "required": False}, want=422)
+        equal(c.get("/v1/deployments/wished").json, made)
+        c.request("PATCH", "/v1/deployments/wished", {"mode": {"max_bytes": 1e15}}, want=200)
+        equal(now[c.get("/v1/deployments/wished/mode").json["mode"]]["val_acc"], most["val_acc"])
+        c.request("PATCH", "/v1/deployments/wished", {"mode": {"min_accuracy": 0}, "source": {"job": job, "follow": "best"}, "reason": "fast"}, want=200)
+        there = c.get("/v1/deployments/wished").json
+        equal((there["mode"], there["source"]), (fastest["name"], {"job": job, "follow": "best"}))
+        c.post("/v1/deployments", {**new, "name": "later", "mode": "auto"}, want=422)
+        c.delete("/v1/deployments/wished", want=204)
+
     with case("from the command line"):
         url = ("--url", f"http://127.0.0.1:{d.port}")
         table = [line.split() for line in wasd("modes", best, *url).splitlines()]
@@ -122,6 +141,11 @@ with Daemon() as d:
         check("the nearest is" in wasd("mode", "live", "--within-us", "1", *url, rc=1), "why not")
         wasd("mode", "live", "aom", "--min-accuracy", "0.5", *url, rc=2)
         wasd("mode", "live", "aom", *url)
+        check("the nearest is" in wasd("deploy", best, "--name", "small", "--max-bytes", "1", *url, rc=1), "why not")
+        wasd("deploy", best, "--name", "small", "--max-macs", "many", *url, rc=2)
+        wasd("deploy", best, "--name", "small", "--mode", "aom", "--max-macs", "1", *url, rc=2)
+        check("small is ready: mode " in wasd("deploy", best, "--name", "small", "--min-accuracy", "0", "--wait", *url), "the mode that was chosen")
+        c.delete("/v1/deployments/small", want=204)
 
     with case("a deleted mode is gone from the list and from the process"):
         c.delete(f"{modes}/dom:light", want=204)
