@@ -1,9 +1,11 @@
-/* onednn/int8_conv.c - convolutions and linear layers of int8 networks: with 8-bit weights by oneDNN (prim8.h) or, one
- * channel per filter, by our own kernel (int8_depthwise.c); with float weights by int8_float.c.
+/* onednn/int8_conv.c - convolutions and linear layers of int8 networks: with 8-bit weights by oneDNN (prim8.h), by
+ * minimal filtering (int8_minimal.h) where that is faster, or, one channel per filter, by our own kernel
+ * (int8_depthwise.c); with float weights by int8_float.c.
  *
  * A linear layer is a convolution of 1x1 maps. Coarse weights are a 1x1 convolution of their own, whose float output
  * the fine one adds. A residual is copied to y first, unless the plan gave y its memory. */
 #include "onednn/int8.h"
+#include "onednn/int8_minimal.h"
 #include "onednn/prim8.h"
 #include "onednn/variant.h"
 #include "wasd/json.h"
@@ -11,9 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Keys of our own forms of packed weights; those of oneDNN's are hashes. */
+enum { FORM_DEPTHWISE, FORM_MINIMAL };
+
 struct passes {
 	int n;
-	struct prim8 *main, *coarse;
+	struct prim8 *main, *coarse;  /* main NULL: minimal filtering */
 	const void *own, *own_coarse; /* packed weights; NULL before the first pass */
 };
 
@@ -24,6 +29,7 @@ struct plan8 {
 	void *filters;                      /* of our depthwise kernel; NULL: oneDNN computes the layer */
 	const void *own;                    /* its packed weights; NULL before the first pass */
 	struct prim8_conv shape;            /* of main, for any n */
+	struct prim8_conv minimal;          /* the same with the kernel amid zeros, if it has to be; out 0: does not fit */
 	float *scale, *bias, *coarse_scale; /* one block: 3 x O */
 	size_t coarse_bytes, scratch_bytes; /* planned: the output of the coarse convolution, workspace */
 	void *late;                         /* workspace of a primitive that needs more than was planned */
@@ -90,6 +96,27 @@ static struct prim8_conv coarse_shape(const struct plan8 *p)
 
 /* ---- planning ---- */
 
+static int8_t *embedded(const struct step *s, const struct prim8_conv *c, const int8_t *w);
+
+/* A kernel that lost taps on one side becomes one of 3x3 around the same centre. */
+static void plan_minimal(const struct step *s, struct plan8 *p)
+{
+	const struct node *nd = s->node;
+	struct prim8_conv c = p->shape;
+	if (is_linear(nd) || s->quant->coarse || nd->stride != 1 || nd->kh < 2 || nd->kw < 2 || nd->pad_top < 0 ||
+	    nd->pad_top > 1 || nd->pad_left < 0 || nd->pad_left > 1 || 1 - nd->pad_top + nd->kh > 3 ||
+	    1 - nd->pad_left + nd->kw > 3)
+		return;
+	c.kh = c.kw = 3;
+	c.pad_top = c.pad_left = 1;
+	if (!int8_minimal_fits(&c) || c.oh != c.h || c.ow != c.w)
+		return;
+	int8_t *all = embedded(s, &c, s->quant->w);
+	if (all && int8_minimal_exact(&c, all))
+		p->minimal = c;
+	wasd_free(all);
+}
+
 static void fill_factors(struct step *s, struct plan8 *p)
 {
 	double sx = (double)int8_scale(s->x[0]), sy = (double)int8_scale(s->y);
@@ -130,9 +157,14 @@ static struct passes *passes_of(struct step *s, int n)
 		p->cap = cap;
 	}
 	struct passes *v = &p->v[p->count];
-	struct prim8_conv main = p->shape, coarse = coarse_shape(p);
-	main.n = coarse.n = n;
-	*v = (struct passes){.n = n, .main = prim8_create(&main)};
+	struct prim8_conv main = p->shape, coarse = coarse_shape(p), minimal = p->minimal;
+	main.n = coarse.n = minimal.n = n;
+	*v = (struct passes){.n = n};
+	if (minimal.out && int8_minimal_wins(&main, &minimal, s->unmeasured)) {
+		p->count++;
+		return v;
+	}
+	v->main = prim8_create(&main);
 	if (v->main && s->quant->coarse)
 		v->coarse = prim8_create(&coarse);
 	if (!v->main || (s->quant->coarse && !v->coarse)) {
@@ -144,9 +176,18 @@ static struct passes *passes_of(struct step *s, int n)
 	return v;
 }
 
-static size_t workspace(const struct passes *v)
+static struct prim8_conv minimal_of(const struct plan8 *p, const struct passes *v)
 {
-	size_t a = prim8_scratch_bytes(v->main), b = v->coarse ? prim8_scratch_bytes(v->coarse) : 0;
+	struct prim8_conv c = p->minimal;
+	c.n = v->n;
+	return c;
+}
+
+static size_t workspace(const struct plan8 *p, const struct passes *v)
+{
+	struct prim8_conv c = minimal_of(p, v);
+	size_t a = v->main ? prim8_scratch_bytes(v->main) : int8_minimal_scratch_bytes(&c, wasd_threads()),
+		   b = v->coarse ? prim8_scratch_bytes(v->coarse) : 0;
 	return wasd_aligned(a > b ? a : b);
 }
 
@@ -177,6 +218,7 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 	}
 	p->shape = shape_of(s);
 	fill_factors(s, p);
+	plan_minimal(s, p);
 	if (int8_depthwise_takes(s)) {
 		s->scratch_bytes = int8_depthwise_scratch_bytes(s, threads);
 		if (!(p->filters = tensor_alloc(int8_depthwise_filters_bytes(s))))
@@ -187,7 +229,7 @@ static void conv_plan(struct step *s, int batch, bool training, int threads)
 	if (!v)
 		return;
 	p->coarse_bytes = s->quant->coarse ? wasd_aligned((size_t)batch * s->y->sn * sizeof(float)) : 0;
-	p->scratch_bytes = workspace(v);
+	p->scratch_bytes = workspace(p, v);
 	s->scratch_bytes = p->coarse_bytes + p->scratch_bytes;
 }
 
@@ -232,6 +274,24 @@ static const void *weights_for(const struct step *s, struct prim8 *prim, const i
 	return packs_get(s->packs, w, prim8_weights_form(prim), prim8_weight_bytes(prim), fill_weights, &b);
 }
 
+static bool fill_minimal(void *ctx, void *to)
+{
+	const struct bring *b = ctx;
+	const struct prim8_conv *c = &((const struct plan8 *)b->s->plan)->minimal;
+	int8_t *all = embedded(b->s, c, b->w);
+	if (all)
+		int8_minimal_weights_in(c, all, to);
+	wasd_free(all);
+	return all != NULL;
+}
+
+static const void *minimal_pack(const struct step *s)
+{
+	struct bring b = {.s = s, .w = s->quant->w};
+	const struct plan8 *p = s->plan;
+	return packs_get(s->packs, b.w, FORM_MINIMAL, int8_minimal_weight_bytes(&p->minimal), fill_minimal, &b);
+}
+
 static bool fill_depthwise(void *ctx, void *to)
 {
 	int8_depthwise_weights_in(ctx, to);
@@ -242,7 +302,7 @@ static bool pack_depthwise(struct step *s, struct plan8 *p)
 {
 	if (p->own)
 		return true;
-	p->own = packs_get(s->packs, s->quant->w, 0, int8_depthwise_weight_bytes(s), fill_depthwise, s);
+	p->own = packs_get(s->packs, s->quant->w, FORM_DEPTHWISE, int8_depthwise_weight_bytes(s), fill_depthwise, s);
 	if (p->own)
 		int8_depthwise_filters(s, p->own, bias_of(s, p), p->scale, p->filters);
 	return p->own != NULL;
@@ -267,7 +327,7 @@ static void bring_pieces(void *ctx, int begin, int end, int thread)
 static void *workspace_for(struct step *s, const struct passes *v, void *planned)
 {
 	struct plan8 *p = s->plan;
-	size_t bytes = workspace(v);
+	size_t bytes = workspace(p, v);
 	if (bytes <= p->scratch_bytes)
 		return planned;
 	if (bytes > p->late_bytes) {
@@ -283,7 +343,7 @@ static void *workspace_for(struct step *s, const struct passes *v, void *planned
 static bool pack(const struct step *s, struct passes *v, void *space)
 {
 	if (!v->own)
-		v->own = weights_for(s, v->main, s->quant->w, space);
+		v->own = v->main ? weights_for(s, v->main, s->quant->w, space) : minimal_pack(s);
 	if (v->coarse && !v->own_coarse)
 		v->own_coarse = weights_for(s, v->coarse, s->quant->coarse, space);
 	return v->own && (!v->coarse || v->own_coarse);
@@ -300,7 +360,11 @@ static bool run_passes(struct step *s, const struct run *r, struct passes *v)
 		return false;
 	if (s->has_res && s->x[1]->data != s->y->data)
 		wasd_parallel(r->n, bring_pieces, s);
-	return prim8_run(v->main, x, v->own, bias_of(s, p), sums, s->y->data, space);
+	if (v->main)
+		return prim8_run(v->main, x, v->own, bias_of(s, p), sums, s->y->data, space);
+	struct prim8_conv c = minimal_of(p, v);
+	int8_minimal_run(&c, x, v->own, bias_of(s, p), s->y->data, space);
+	return true;
 }
 
 static void conv_forward(struct step *s, const struct run *r)
@@ -341,7 +405,9 @@ static void conv_explain(const struct step *s, cJSON *to)
 	if (p->filters)
 		int8_describe(s, "int8 depthwise", "wasd", 0, to);
 	for (int i = 0; i < p->count; i++) {
-		int8_describe(s, "int8", prim8_info(p->v[i].main), p->v[i].n, to);
+		bool minimal = !p->v[i].main;
+		int8_describe(s, minimal ? "int8, minimal filtering" : "int8", minimal ? "wasd" : prim8_info(p->v[i].main),
+		              p->v[i].n, to);
 		if (p->v[i].coarse)
 			int8_describe(s, "int8, coarse", prim8_info(p->v[i].coarse), p->v[i].n, to);
 	}

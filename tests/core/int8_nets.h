@@ -172,7 +172,7 @@ static wasd_node random_block(struct wasd_graph *g, wasd_node x, int i)
 	return random_act(g, wasd_graph_add(g, b, x)); /* the block's input, which nobody reads later */
 }
 
-static struct wasd_graph *random_graph(void)
+static inline struct wasd_graph *random_graph(void)
 {
 	struct wasd_graph *g = NULL;
 	struct wasd_err err = {0};
