@@ -33,12 +33,16 @@ ifeq ($(FLAVOUR),double)
 OPT    += -DWASD_DOUBLE
 endif
 CFLAGS  ?=
-ALL_CFLAGS = $(CSTD) $(OPT) $(WARN) $(HARDEN) -MMD -MP $(COLOUR) $(CFLAGS)
+flags = $(CSTD) $(1) $(WARN) $(HARDEN) -MMD -MP $(COLOUR) $(CFLAGS)
+ALL_CFLAGS = $(call flags,$(OPT))
+# The tests' own sources: most of a build's time would be theirs, and nothing depends on their speed.
+OPT_TEST = $(patsubst -O%,-O1,$(patsubst -g,-g1,$(OPT)))
 LDFLAGS ?=
 ALL_LDFLAGS = $(filter -fsanitize%,$(OPT)) $(LDHARDEN) $(LDFLAGS)
 
 # Include paths are the layer rules of the architecture: a wrong include does not compile.
-INC_core    := -Icore/include -Icore
+INC_base    := -Icore/include -Icore
+INC_core    := $(INC_base)
 INC_storage := -Icore/include -Istorage
 INC_api     := -Icore/include -Istorage -Iapi
 INC_server  := -Icore/include -Istorage -Iapi -Iserver
@@ -142,30 +146,34 @@ $(B)/wasd-engine: $(call obj,$(SRC_engine)) $(LIB_core) $(LIB_base)
 	$(call note,LD)
 	$(call run,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_engine))
 
-# ---- tests: one program per file, linked with the libraries that its folder may use ----
+# ---- tests: one program per file, linked with the libraries that its folder may use; T=name,name builds those whose path contains a name ----
 TEST_SRC := $(foreach d,$(if $(filter double,$(FLAVOUR)),core,base core storage api server),$(wildcard tests/$(d)/*.c))
 TEST_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
+comma := ,
+ifneq ($(T),)
+TEST_BIN := $(foreach t,$(TEST_BIN),$(if $(strip $(foreach n,$(subst $(comma), ,$(T)),$(findstring $(n),$(t)))),$(t)))
+endif
 tests-build: $(TEST_BIN)
-$(B)/tests/base/%: tests/base/%.c $(LIB_base)
+$(O)/tests/%.o: tests/%.c | check-deps
 	@mkdir -p $(@D)
-	$(call note,TEST)
-	$(call run,$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_base) $(LIBS_base) -lm)
-$(B)/tests/core/%: tests/core/%.c $(LIB_core) $(LIB_base)
-	@mkdir -p $(@D)
-	$(call note,TEST)
-	$(call run,$(CC) $(INC_core) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_core) $(LIB_base) $(LIBS_engine))
-$(B)/tests/storage/%: tests/storage/%.c $(LIB_storage) $(LIB_base)
-	@mkdir -p $(@D)
-	$(call note,TEST)
-	$(call run,$(CC) $(INC_storage) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_storage) $(LIB_base) -lsqlite3 $(LIBS_base) -lm)
-$(B)/tests/api/%: tests/api/%.c $(LIB_api) $(LIB_storage) $(LIB_base)
-	@mkdir -p $(@D)
-	$(call note,TEST)
-	$(call run,$(CC) $(INC_api) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_api) $(LIB_storage) $(LIB_base) -lsqlite3 -lz $(LIBS_base) -lm)
-$(B)/tests/server/%: tests/server/%.c $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
-	@mkdir -p $(@D)
-	$(call note,TEST)
-	$(call run,$(CC) $(INC_server) -Itests $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base) $(LIBS_daemon))
+	$(call note,CC)
+	$(call run,$(CC) $(INC_$(*D)) -Itests $(call flags,$(OPT_TEST)) -c -o $@ $<)
+$(B)/tests/base/%: $(O)/tests/base/%.o $(LIB_base)
+	$(call test_program,$(LIBS_base) -lm)
+$(B)/tests/core/%: $(O)/tests/core/%.o $(LIB_core) $(LIB_base)
+	$(call test_program,$(LIBS_engine))
+$(B)/tests/storage/%: $(O)/tests/storage/%.o $(LIB_storage) $(LIB_base)
+	$(call test_program,-lsqlite3 $(LIBS_base) -lm)
+$(B)/tests/api/%: $(O)/tests/api/%.o $(LIB_api) $(LIB_storage) $(LIB_base)
+	$(call test_program,-lsqlite3 -lz $(LIBS_base) -lm)
+$(B)/tests/server/%: $(O)/tests/server/%.o $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
+	$(call test_program,$(LIBS_daemon))
+.SECONDARY: $(patsubst tests/%.c,$(O)/tests/%.o,$(TEST_SRC))
+define test_program
+@mkdir -p $(@D)
+$(call note,TEST)
+$(call run,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(1))
+endef
 
 PY := /usr/bin/python3
 test: deps-test ## run all tests; T=name,name runs the tests whose path contains one of these names
@@ -187,7 +195,7 @@ asan: deps-test ## run the tests under AddressSanitizer and UBSan
 	$(MAKE) FLAVOUR=asan all tests-build
 	$(PY) tests/run $(if $(T),--only $(T)) --build build/asan
 tsan: deps-test ## run the daemon's tests under ThreadSanitizer
-	$(MAKE) FLAVOUR=tsan all tests-build
+	$(MAKE) FLAVOUR=tsan T=$(or $(T),server) all tests-build
 	$(PY) tests/run --only $(or $(T),server) --build build/tsan
 double clang: ## build this flavour
 	$(MAKE) FLAVOUR=$@ all tests-build
