@@ -190,7 +190,7 @@ static enum wasd_status create_blocks(struct wasd_trainer *t, const struct wasd_
 /* The strategies' own networks exist beside the run's. */
 static enum wasd_status plan_networks(struct wasd_trainer *t, const struct wasd_exec_opts *train, struct wasd_err *err)
 {
-	struct weight_plan plan = {t->graph, t->model, train};
+	struct weight_plan plan = {.graph = t->graph, .model = t->model, .exec = train};
 	enum wasd_status s = chain_plan(t->weights, &plan, err);
 	if (!s)
 		s = chain_price(t->weights, train, &t->own_bytes, err);

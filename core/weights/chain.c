@@ -131,10 +131,10 @@ static void part_done(struct part *p)
 	wasd_free(p->first);
 }
 
-/* A step of a strategy's own passes through weights that are linked or masked, not drawn or composed. */
+/* A step of a strategy's own passes through weights that are linked, masked or drawn, not composed. */
 static bool excludes(const struct weight_strategy *a, const struct weight_strategy *b)
 {
-	return a->passes && (b->passes || b->draw || b->compose);
+	return a->passes && (b->passes || b->compose);
 }
 
 static enum wasd_status check_place(const struct weight_chain *c, const struct part *p, const char *at,
@@ -279,6 +279,26 @@ static enum wasd_status check_paces(const struct weight_chain *c, struct wasd_er
 	return WASD_OK;
 }
 
+/* The strategy that makes the passes of a step, or NULL. */
+static const struct part *passing(const struct weight_chain *c)
+{
+	for (int i = 0; i < c->n; i++)
+		if (c->part[i].by->passes)
+			return &c->part[i];
+	return NULL;
+}
+
+static enum wasd_status check_parts(const struct weight_chain *c, struct wasd_err *err)
+{
+	const struct part *d = c->drawing, *p = passing(c);
+	const char *at = p && d && d->by->parts_at ? d->by->parts_at(d->self) : NULL;
+	return !at ? WASD_OK :
+	             wasd_fail_at(err, WASD_EINVAL, at,
+	                          "output channels of one layer cannot have different draws beside %s, whose narrower "
+	                          "networks have only the first of them: one draw must hold for the whole layer",
+	                          p->by->name);
+}
+
 enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spec *spec, struct weight_chain **out,
                               struct wasd_err *err)
 {
@@ -287,7 +307,7 @@ enum wasd_status chain_create(const struct wasd_graph *g, const struct chain_spe
 		return wasd_fail(err, WASD_ENOMEM, "weights");
 	c->graph = g;
 	enum wasd_status s = add_all(c, spec, err);
-	if (s || (s = check_cuts(c, err)) || (s = check_paces(c, err))) {
+	if (s || (s = check_cuts(c, err)) || (s = check_paces(c, err)) || (s = check_parts(c, err))) {
 		chain_destroy(c);
 		return s;
 	}
@@ -448,19 +468,12 @@ void chain_pull(struct weight_chain *c)
 
 /* ---- passes ----------------------------------------------------------------------------------------------- */
 
-/* The strategy that makes them, or NULL. */
-static const struct part *passing(const struct weight_chain *c)
-{
-	for (int i = 0; i < c->n; i++)
-		if (c->part[i].by->passes)
-			return &c->part[i];
-	return NULL;
-}
-
 enum wasd_status chain_plan(struct weight_chain *c, const struct weight_plan *plan, struct wasd_err *err)
 {
 	const struct part *p = passing(c);
-	return p ? p->by->plan(p->self, plan, err) : WASD_OK;
+	struct weight_plan own = *plan;
+	own.draws = c->drawing != NULL;
+	return p ? p->by->plan(p->self, &own, err) : WASD_OK;
 }
 
 enum wasd_status chain_price(const struct weight_chain *c, const struct wasd_exec_opts *o, size_t *bytes,

@@ -11,7 +11,11 @@
  *     ensemble    the smallest learns from the mean of the teacher's softmaxes at the whole and the middle widths
  *
  * The gradient of a slice is added to its place in that of the whole weights; other places get none. A width whose
- * layers all have the channels of another's is left out. */
+ * layers all have the channels of another's is left out.
+ *
+ * With WAS, W is sliced first and T drawn once a step for all widths: T acts on taps alone, so T(slice(W)) =
+ * slice(T(W)). The EMA teacher computes with plain weights, as AOM does. Running statistics are then a mixture over
+ * the draws, which fits no weights: it normalises every batch by the batch's own. */
 #include "weights/slices.h"
 #include "weights/strategy.h"
 
@@ -45,6 +49,7 @@ struct slices {
 	int n;
 	enum teacher teacher;
 	bool ensemble;
+	bool draws; /* as in struct weight_plan */
 	uint64_t seed;
 	real *taught, *mixed; /* (batch, classes): the teacher's softmax; the mean for the smallest */
 };
@@ -149,10 +154,10 @@ static void follow(struct slices *s, uint64_t step)
 		        wasd_graph_stats_count(wasd_slim_graph(s->width[i].slim)));
 }
 
-static enum wasd_status taught_by(struct wasd_exec *e, const struct weight_passes *p, double factor, real *out,
-                                  struct wasd_err *err)
+static enum wasd_status taught_by(const struct slices *sl, struct wasd_exec *e, const struct weight_passes *p,
+                                  double factor, real *out, struct wasd_err *err)
 {
-	struct wasd_pass pass = {.n = p->pass->n, .bn = WASD_BN_SET, .set = SET_EMA};
+	struct wasd_pass pass = {.n = p->pass->n, .bn = sl->draws ? WASD_BN_BATCH : WASD_BN_SET, .set = SET_EMA};
 	enum wasd_status s = wasd_exec_forward(e, p->x, &pass, err);
 	if (!s)
 		slice_softmax(wasd_exec_logits(e), pass.n, wasd_exec_classes(e), factor, out);
@@ -165,7 +170,7 @@ static enum wasd_status teach(struct slices *s, const struct weight_passes *p, s
 	int classes = wasd_graph_classes(s->graph);
 	memset(s->taught, 0, (size_t)p->pass->n * (size_t)classes * sizeof *s->taught);
 	if (s->teacher == EMA)
-		return taught_by(s->ema_exec, p, 1, s->taught, err);
+		return taught_by(s, s->ema_exec, p, 1, s->taught, err);
 	slice_softmax(wasd_exec_logits(p->exec), p->pass->n, classes, 1, s->taught);
 	return WASD_OK;
 }
@@ -181,7 +186,11 @@ static void take_weights(const struct slices *s, struct width *w)
 static enum wasd_status narrow_pass(struct slices *s, struct width *w, const struct weight_passes *p, const real *soft,
                                     struct wasd_err *err)
 {
-	struct wasd_pass pass = {.n = p->pass->n, .bn = WASD_BN_BATCH, .set = SET_TRAIN, .update = s->ensemble};
+	struct wasd_pass pass = {.n = p->pass->n,
+	                         .recipe = p->pass->recipe,
+	                         .bn = WASD_BN_BATCH,
+	                         .set = SET_TRAIN,
+	                         .update = s->ensemble};
 	struct wasd_targets targets = {.soft = soft};
 	double loss;
 	int hits;
@@ -206,7 +215,7 @@ static enum wasd_status mix(struct slices *s, struct width *w, const struct weig
 		return WASD_OK;
 	}
 	slice_gather(&w->runs, s->ema, wasd_model_master(w->model));
-	return taught_by(w->exec, p, share, s->mixed, err);
+	return taught_by(s, w->exec, p, share, s->mixed, err);
 }
 
 /* Chooses up to two of the widths between the smallest and the whole one. Returns how many. */
@@ -314,6 +323,7 @@ static enum wasd_status plan(void *self, const struct weight_plan *p, struct was
 	size_t values = (size_t)p->exec->batch * (size_t)wasd_graph_classes(p->graph);
 	enum wasd_status st = WASD_OK;
 	s->whole = p->model;
+	s->draws = p->draws;
 	s->taught = wasd_calloc(values, sizeof *s->taught);
 	s->mixed = wasd_calloc(values, sizeof *s->mixed);
 	if (!s->taught || !s->mixed)

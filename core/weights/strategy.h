@@ -18,7 +18,8 @@
  *          gets a kernel with its own size and padding. At most one strategy of a chain draws, so a pass has at most
  *          one recipe.
  *   step   makes the passes of a training step itself, over networks of its own beside the run's, and adds the
- *          gradients of W. At most one strategy of a chain does, and none then draws or composes.
+ *          gradients of W. At most one strategy of a chain does, and none then composes. A draw acts on the kernels of
+ *          those networks as on the run's.
  *   mask   acts on the master weights themselves, between the steps: event, after_step. All readers see its zeros, and
  *          nothing is copied.
  *
@@ -134,6 +135,8 @@ struct weight_plan {
 	struct wasd_graph *graph; /* of the run */
 	struct wasd_model *model;
 	const struct wasd_exec_opts *exec; /* of the run's own plan */
+	bool draws; /* a strategy of the chain draws: the training statistics belong to no fixed weights; chain_plan sets it
+	             */
 };
 
 /* A network of a strategy's own that the run measures and checkpoints offer as a mode. All pointers are borrowed. */
@@ -296,7 +299,8 @@ struct weight_strategy {
 	/* -- a step of its own: set passes, price and plan, or none -- */
 
 	/* Adds the gradients of a step to the gradient of the run's effective weights; *loss and *hits are what the run
-	 * reports of the step. Must not allocate. */
+	 * reports of the step. pass->recipe is for its own networks, too, if they have the first channels of the run's
+	 * layers: convolution `index` is then the same one. Must not allocate. */
 	enum wasd_status (*passes)(void *self, const struct weight_passes *p, double *loss, int *hits,
 	                           struct wasd_err *err);
 	/* Bytes that plan takes, for a run's plan with these options. */
@@ -307,12 +311,15 @@ struct weight_strategy {
 	 * After at_epoch a model has the weights of the run. NULL: none. */
 	bool (*network)(const void *self, int i, struct weight_network *out);
 
-	/* -- a draw: set all members (holds is optional), or none -- */
+	/* -- a draw: set all members (holds and parts_at are optional), or none -- */
 
 	/* *out: the recipe of a pass, valid until the next call; NULL: use W unchanged. */
 	enum wasd_status (*draw)(void *self, const struct weight_when *when, struct wasd_rng *r,
 	                         const struct wasd_recipe **out, struct wasd_err *err);
 	bool (*holds)(const void *self); /* true: a recipe holds for an epoch; false or NULL: for a step */
+	/* The JSON pointer of the member by which recipes treat parts of a layer's output channels differently, so that
+	 * they mean something else with fewer channels; NULL: none does. */
+	const char *(*parts_at)(const void *self);
 	/* The recipe that checkpoints record and DOM serves; the same as JSON; and recall, which replaces it by the one of
 	 * a checkpoint. */
 	const struct wasd_recipe *(*recorded)(const void *self);

@@ -2,6 +2,8 @@
  * drawn at random and alpha a parameter of the layer, learned with the weights. */
 #include "weights/strategy.h"
 
+#include "base/fields.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +13,7 @@ struct was {
 	const struct wasd_graph *graph;
 	struct wasd_was *law;
 	struct wasd_draw draw, dom; /* draw of the pass; recorded draw */
+	char parts_at[FIELDS_POINTER];
 };
 
 /* ---- creation ------------------------------------------------------------------------------------------- */
@@ -43,6 +46,14 @@ static enum wasd_status read_law(struct was *w, const struct weight_setup *setup
 	return s;
 }
 
+static bool has_parts(const struct wasd_draw *d)
+{
+	for (int i = 0; i < d->n; i++)
+		if (d->layer[i].parts > 1)
+			return true;
+	return false;
+}
+
 static enum wasd_status create(const struct weight_setup *setup, void **self, struct wasd_err *err)
 {
 	struct wasd_rng r;
@@ -57,6 +68,8 @@ static enum wasd_status create(const struct weight_setup *setup, void **self, st
 	if (!s && w->law)
 		s = wasd_was_draw(w->law, &r, &w->draw, err); /* allocates the buffers, so that no step does */
 	if (!s && w->law) {
+		if (has_parts(&w->draw) || has_parts(&w->dom))
+			fields_pointer(w->parts_at, setup->at, has_parts(&w->draw) ? "groups" : "profile");
 		*self = w;
 		return WASD_OK;
 	}
@@ -129,6 +142,12 @@ static enum wasd_status draw(void *self, const struct weight_when *when, struct 
 static bool holds(const void *self)
 {
 	return wasd_was_per_epoch(((const struct was *)self)->law);
+}
+
+static const char *parts_at(const void *self)
+{
+	const struct was *w = self;
+	return *w->parts_at ? w->parts_at : NULL;
 }
 
 static const struct wasd_recipe *recorded(const void *self)
@@ -223,6 +242,7 @@ const struct weight_strategy weight_was = {
 	.warning = warning,
 	.draw = draw,
 	.holds = holds,
+	.parts_at = parts_at,
 	.recorded = recorded,
 	.recorded_json = recorded_json,
 	.recall = recall,

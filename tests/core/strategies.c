@@ -1,9 +1,9 @@
 /* tests/core/strategies.c - every row of the table of weight strategies, checked by the rules of weights/strategy.h:
  * without a strategy nothing is done; gradients by finite differences, through the network and for each step of the
  * chain; state round trips; one thread and two give the same bits. A row is tested with its defaults, alone and, unless
- * it draws, in front of WAS; one that makes the passes of a step itself, on steps. Every other row also acts in a run
- * of a few steps: cut anywhere it goes on with the same bits, its masks are nested and their dead weights zero, and at
- * sparsity 0 it changes nothing. Rows that core does not have are tested too. */
+ * it draws, in front of WAS; one that makes the passes of a step itself, on steps, alone and with every row that draws.
+ * Every other row also acts in a run of a few steps: cut anywhere it goes on with the same bits, its masks are nested
+ * and their dead weights zero, and at sparsity 0 it changes nothing. Rows that core does not have are tested too. */
 #include "check.h"
 #include "wasd/model.h"
 #include "weights/chain.h"
@@ -702,6 +702,8 @@ static struct wasd_graph *wide_network(void)
 	struct wasd_graph *g = NULL;
 	CHECK(!wasd_graph_create((struct wasd_shape){3, 6, 6}, &g, NULL));
 	wasd_node x = wasd_graph_conv(g, wasd_graph_input(g), "c", 32, 3, 1, 1, 1, true);
+	wasd_graph_param(g, "alpha", 1, WASD_INIT_UNIT);
+	wasd_graph_augmentable(g, "c", "alpha", 0);
 	x = wasd_graph_relu(g, wasd_graph_batchnorm(g, x, "bn", 1e-5, 0.1));
 	x = wasd_graph_flatten(g, wasd_graph_globalpool(g, x));
 	CHECK(!wasd_graph_finish(g, wasd_graph_linear(g, x, "f", CLASSES, true), NULL));
@@ -729,7 +731,7 @@ static struct stepping stepping_of(const char *weights)
 	CHECK_MSG(!wasd_model_create(s.b.g, 1, &s.b.m, &err) && !chain_create(s.b.g, &spec, &s.b.c, &err) &&
 	              !chain_attach(s.b.c, s.b.m, &err) && !wasd_exec_create(s.b.m, &o, &s.e, &err) &&
 	              !chain_price(s.b.c, &o, &s.price, &err) &&
-	              !chain_plan(s.b.c, &(struct weight_plan){s.b.g, s.b.m, &o}, &err) &&
+	              !chain_plan(s.b.c, &(struct weight_plan){.graph = s.b.g, .model = s.b.m, .exec = &o}, &err) &&
 	              !chain_begin(s.b.c, NULL, &(struct weight_run){.master = wasd_model_master(s.b.m)}, &err),
 	          "%s: %s", weights, err.msg);
 	cJSON_Delete(list);
@@ -751,6 +753,7 @@ static double step_of(struct stepping *s, uint64_t step)
 	int hits;
 	fill(x, sizeof x / sizeof *x, 3);
 	uint64_t allocs = wasd_mem_stats().allocs;
+	CHECK(!chain_draw(s->b.c, &(struct weight_when){.batch = (uint32_t)step}, NULL, &pass.recipe, NULL));
 	wasd_model_grad_zero(s->b.m);
 	CHECK(!chain_passes(s->b.c, &(struct weight_passes){step, s->e, x, &pass, &(struct wasd_targets){.y = y}}, &loss,
 	                    &hits, NULL));
@@ -760,19 +763,24 @@ static double step_of(struct stepping *s, uint64_t step)
 	return loss;
 }
 
-/* Weights, statistics and the state of the strategies. */
+/* Weights, statistics, the state of the strategies, and the draws that come. */
 static void copy_stepping(struct stepping *to, const struct stepping *from)
 {
 	struct chain_state a, b;
+	const char *stream;
+	cJSON *recorded = chain_recorded_json(from->b.c);
 	memcpy(wasd_model_master(to->b.m), wasd_model_master(from->b.m), wasd_graph_param_count(to->b.g) * sizeof(real));
 	memcpy(wasd_model_stats(to->b.m, WASD_STATS_TRAIN), wasd_model_stats(from->b.m, WASD_STATS_TRAIN),
 	       wasd_graph_stats_count(to->b.g) * sizeof(real));
 	for (int i = 0; chain_state(from->b.c, i, &a) && chain_state(to->b.c, i, &b); i++)
 		memcpy(b.tensor.values, a.tensor.values, weight_state_bytes(&a.tensor));
+	CHECK(!chain_resume(to->b.c, chain_generator(from->b.c, 1, &stream), recorded, &(struct weight_when){.batch = 1},
+	                    NULL));
+	cJSON_Delete(recorded);
 }
 
 /* Three steps; cut: the last two with another chain, which has the state of the first. Returns the first loss. */
-static double steps_with(const char *weights, int threads, bool cut, real out[2048])
+static double steps_with(const char *weights, int threads, bool cut, real out[2048], size_t *price)
 {
 	CHECK(!wasd_threads_init(threads, NULL));
 	struct stepping a = stepping_of(weights), b = stepping_of(weights), *s = cut ? &b : &a;
@@ -784,37 +792,51 @@ static double steps_with(const char *weights, int threads, bool cut, real out[20
 	for (uint64_t step = 1; step < 3; step++)
 		step_of(s, step);
 	memcpy(out, wasd_model_master(s->b.m), n * sizeof *out);
-	CHECK(!strcmp(weights, "[]") == !a.price);
+	*price = a.price;
 	stepping_done(&a);
 	stepping_done(&b);
 	return loss;
 }
 
 /* A step gives the loss of the run's own pass and a gradient with more in it, allocates nothing, has a price in memory,
- * and the same bits with two threads and from a resumed state on. */
+ * and the same bits with two threads and from a resumed state on. Returns the number of lists. */
+static int own_steps_of(const struct weight_strategy *s, const char *draw)
+{
+	real plain[2048] = {0}, one[2048] = {0}, other[2048] = {0};
+	size_t none, price;
+	char weights[160];
+	int steps = 0;
+	snprintf(weights, sizeof weights, "[%s]", draw);
+	double loss = steps_with(weights, 1, false, plain, &none);
+	for (const struct wasd_field *f = s->options; f && f->name; f++)
+		for (int k = 0; f->type == WASD_CHOICE && wasd_field_choice(f, k); k++, steps++) {
+			snprintf(weights, sizeof weights, "[{\"type\":\"%s\",\"%s\":\"%s\"}%s%s]", s->name, f->name,
+			         wasd_field_choice(f, k), *draw ? "," : "", draw);
+			CHECK_MSG(steps_with(weights, 1, false, one, &price) == loss, "%s: another loss than the run's own pass",
+			          weights);
+			CHECK_MSG(memcmp(one, plain, sizeof one), "%s: the steps of the run's own pass", weights);
+			CHECK_MSG(!none && price, "%s: %zu bytes", weights, price);
+			steps_with(weights, 2, false, other, &price);
+			CHECK_MSG(!memcmp(one, other, sizeof one), "%s: other bits with two threads", weights);
+			steps_with(weights, 1, true, other, &price);
+			CHECK_MSG(!memcmp(one, other, sizeof one), "%s: other bits after a cut", weights);
+		}
+	return steps;
+}
+
 static void own_steps(void)
 {
-	const struct weight_strategy *s;
-	real plain[2048] = {0}, one[2048] = {0}, other[2048] = {0};
-	double loss = steps_with("[]", 1, false, plain);
-	int steps = 0;
+	const struct weight_strategy *s, *d;
+	char draw[64];
+	int alone = 0, drawn = 0;
 	for (int i = 0; (s = weight_strategy_at(i)); i++) {
-		for (const struct wasd_field *f = s->passes ? s->options : NULL; f && f->name; f++)
-			for (int k = 0; f->type == WASD_CHOICE && wasd_field_choice(f, k); k++) {
-				char weights[96];
-				snprintf(weights, sizeof weights, "[{\"type\":\"%s\",\"%s\":\"%s\"}]", s->name, f->name,
-				         wasd_field_choice(f, k));
-				CHECK_MSG(steps_with(weights, 1, false, one) == loss, "%s: another loss than the run's own pass",
-				          weights);
-				CHECK_MSG(memcmp(one, plain, sizeof one), "%s: the steps of the run's own pass", weights);
-				steps_with(weights, 2, false, other);
-				CHECK_MSG(!memcmp(one, other, sizeof one), "%s: other bits with two threads", weights);
-				steps_with(weights, 1, true, other);
-				CHECK_MSG(!memcmp(one, other, sizeof one), "%s: other bits after a cut", weights);
-				steps++;
-			}
+		alone += s->passes ? own_steps_of(s, "") : 0;
+		for (int k = 0; s->passes && (d = weight_strategy_at(k)); k++) {
+			snprintf(draw, sizeof draw, "{\"type\":\"%s\"}", d->name);
+			drawn += d->draw ? own_steps_of(s, draw) : 0;
+		}
 	}
-	CHECK(steps > 0);
+	CHECK(alone > 0 && drawn > 0);
 	CHECK(!wasd_threads_init(1, NULL));
 }
 

@@ -301,8 +301,16 @@ static void every_network(void)
 		snprintf(model, sizeof model, "{\"arch\":\"%s\"}", archs[i]);
 		struct wasd_graph *g = network(model, (struct wasd_shape){3, 32, 32}, 10);
 		CHECK_MSG(!wasd_slice_create(g, 0.5, "narrow", &s, &err), "%s: %s", archs[i], err.msg);
-		double share = (double)wasd_graph_macs(wasd_slim_graph(s), NULL) / (double)wasd_graph_macs(g, NULL);
+		const struct wasd_graph *small = wasd_slim_graph(s);
+		double share = (double)wasd_graph_macs(small, NULL) / (double)wasd_graph_macs(g, NULL);
 		CHECK_MSG(share < 0.8, "%s: %.3f of the multiply-adds", archs[i], share);
+		/* so that a draw of the whole network is one of the narrow one */
+		CHECK_INT(wasd_graph_augs(small), wasd_graph_augs(g));
+		for (int k = 0; k < wasd_graph_augs(g); k++) {
+			struct wasd_aug_info a = wasd_graph_aug_info(g, k), b = wasd_graph_aug_info(small, k);
+			CHECK_STR(b.layer, a.layer);
+			CHECK(b.k == a.k && (b.alpha_param < 0) == (a.alpha_param < 0));
+		}
 		wasd_slim_destroy(s);
 		wasd_graph_destroy(g);
 	}
@@ -324,10 +332,14 @@ static void every_network(void)
 	"},{\"type\":\"relu\"}," \
 	"{\"type\":\"dropout\",\"p\":0.2},{\"type\":\"linear\",\"name\":\"fc\",\"out\":\"classes\"}]}"
 #define MODEL MODEL_OF("32", "16", "32")
-#define SPEC_OF(weights) \
-	"{\"model\":" MODEL "," weights ",\"train\":{\"epochs\":3,\"batch\":32,\"precision\":\"fp32-strict\"," \
+#define SPEC_FOR(epochs, weights) \
+	"{\"model\":" MODEL "," weights ",\"train\":{\"epochs\":" epochs ",\"batch\":32,\"precision\":\"fp32-strict\"," \
 	"\"optimizer\":{\"type\":\"adamw\",\"lr\":0.002}},\"checkpoint\":{\"every\":1}}"
+#define SPEC_OF(weights) SPEC_FOR("3", weights)
 #define SLICES(options) SPEC_OF("\"weights\":[{\"type\":\"slices\"" options "}]")
+#define LAW "\"transforms\":[{\"type\":\"rotate\"},{\"type\":\"translate\"}]"
+#define BOTH(options) "\"weights\":[{\"type\":\"slices\"" options "},{\"type\":\"was\",\"probability\":0.7," LAW "}]"
+#define WITH_WAS(options) SPEC_OF(BOTH(options))
 
 static struct tiny_run run_of(const char *spec, const char *backend)
 {
@@ -337,18 +349,25 @@ static struct tiny_run run_of(const char *spec, const char *backend)
 	return r;
 }
 
-/* The whole network alone is plain training. */
+/* The whole network alone is plain training, or that with WAS. */
 static void one_width_is_plain(void)
 {
-	struct tiny_run plain = run_of(SPEC_OF("\"was\":false"), NULL), one = run_of(SLICES(",\"widths\":[1]"), NULL);
-	CHECK_STR(one.sha, plain.sha);
-	CHECK(one.value[3][0] == plain.value[3][0] && one.value[3][3] == plain.value[3][3]);
-	tiny_done(&plain);
-	tiny_done(&one);
+	static const char *const specs[][2] = {{SPEC_OF("\"was\":false"), SLICES(",\"widths\":[1]")},
+	                                       {SPEC_OF("\"was\":{\"probability\":0.7," LAW "}"),
+	                                        WITH_WAS(",\"widths\":[1]")}};
+	for (int i = 0; i < 2; i++) {
+		struct tiny_run plain = run_of(specs[i][0], NULL), one = run_of(specs[i][1], NULL);
+		CHECK_STR(one.sha, plain.sha);
+		CHECK(one.value[3][0] == plain.value[3][0] && one.value[3][3] == plain.value[3][3]);
+		CHECK(!i == isnan(one.value[3][5]) && (!i || one.value[3][5] == plain.value[3][5]));
+		tiny_done(&plain);
+		tiny_done(&one);
+	}
 }
 
 static const char *const variants[] = {SLICES(""), SLICES(",\"teacher\":\"largest\",\"ensemble\":true"),
-                                       SLICES(",\"widths\":[0.25,0.4,0.5,0.75,1],\"ensemble\":true")};
+                                       SLICES(",\"widths\":[0.25,0.4,0.5,0.75,1],\"ensemble\":true"),
+                                       WITH_WAS(",\"widths\":[0.25,0.5,1],\"ensemble\":true")};
 
 static const struct wasd_st_tensor *tensor(const struct checkpoint *c, const char *name)
 {
@@ -395,10 +414,11 @@ static void a_cut_run_has_the_same_bits(void)
 
 static void threads_do_not_matter(void)
 {
+	static const char spec[] = SPEC_FOR("1", BOTH(",\"widths\":[0.25,0.5,1],\"ensemble\":true"));
 	CHECK(!wasd_threads_init(2, NULL));
-	struct tiny_run two = run_of(variants[2], "ref");
+	struct tiny_run two = run_of(spec, "ref");
 	CHECK(!wasd_threads_init(1, NULL));
-	struct tiny_run one = run_of(variants[2], "ref");
+	struct tiny_run one = run_of(spec, "ref");
 	CHECK_STR(one.sha, two.sha);
 	same_tensors(&one, &two);
 	tiny_done(&one);
@@ -408,14 +428,14 @@ static void threads_do_not_matter(void)
 /* The list, the numbers and the statistics of the modes in a checkpoint. */
 static void modes_of_a_checkpoint(void)
 {
-	static const char *const names[] = {"aom", "width:0.25", "width:0.5", "width:0.75"};
-	struct tiny_run r = run_of(SLICES(""), NULL);
+	static const char *const names[] = {"aom", "dom", "width:0.25", "width:0.5", "width:0.75"};
+	struct tiny_run r = run_of(WITH_WAS(",\"teacher\":\"largest\""), NULL);
 	struct checkpoint c = {0};
 	char name[WASD_MODE_LEN];
-	double macs[4] = {0}, acc;
+	double macs[5] = {0}, acc;
 	CHECK(!checkpoint_open(r.file, r.len, &c, NULL));
-	CHECK_INT(cJSON_GetArraySize(c.modes), 4);
-	for (int i = 0; i < 4; i++) {
+	CHECK_INT(cJSON_GetArraySize(c.modes), 5);
+	for (int i = 0; i < 5; i++) {
 		const cJSON *entry = cJSON_GetArrayItem(c.modes, i);
 		CHECK(!wasd_mode_at(r.file, r.len, i, name, NULL));
 		CHECK_STR(name, names[i]);
@@ -423,7 +443,7 @@ static void modes_of_a_checkpoint(void)
 		CHECK(wasd_json_num(entry, "macs", &macs[i]) && wasd_json_num(entry, "val_acc", &acc) && acc >= 0 && acc <= 1);
 		CHECK(cJSON_IsTrue(wasd_json_get(entry, "measured")));
 	}
-	CHECK(macs[1] < macs[2] && macs[2] < macs[3] && macs[3] < macs[0]);
+	CHECK(macs[2] < macs[3] && macs[3] < macs[4] && macs[4] < macs[0] && macs[1] < macs[0]);
 	/* of a width's statistics the channels that it does not have are never written */
 	const float *v = (const float *)tensor(&c, "width:0.25.1.running_var")->data;
 	for (int i = 0; sizeof(real) == 4 && i < 32; i++)
@@ -432,11 +452,22 @@ static void modes_of_a_checkpoint(void)
 	tiny_done(&r);
 }
 
-/* The gradient that a narrow network adds in a step, by differences of its own loss with the teacher held. */
-static void the_narrow_gradient(void)
+static bool is_alpha(const struct wasd_graph *g, size_t i)
+{
+	for (int k = 0; k < wasd_graph_augs(g); k++) {
+		int p = wasd_graph_aug_info(g, k).alpha_param;
+		if (p >= 0 && wasd_graph_param_info(g, p).offset == i)
+			return true;
+	}
+	return false;
+}
+
+/* The gradient that a narrow network adds in a step, by differences of its own loss with the teacher held; with a draw,
+ * through its transpose into the weights and alphas of `model`. */
+static void narrow_gradient_of(const char *model, const char *draw)
 {
 	enum { N = 4 };
-	struct wasd_graph *g = network(MODEL, (struct wasd_shape){3, 16, 16}, 10);
+	struct wasd_graph *g = network(model, (struct wasd_shape){3, 16, 16}, 10);
 	struct wasd_model *m = NULL, *small = NULL;
 	struct wasd_exec *e = NULL, *narrow = NULL;
 	struct wasd_slim *slim = NULL;
@@ -444,12 +475,12 @@ static void the_narrow_gradient(void)
 	struct weight_chain *c[2] = {NULL};
 	struct wasd_exec_opts o = {.batch = N,
 	                           .training = true,
-	                           .backend = "ref",
+	                           .backend = "openblas",
 	                           .precision = WASD_PRECISION_FP32_STRICT,
 	                           .unmeasured = true};
 	struct wasd_pass pass = {.n = N, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
 	static const int32_t y[N] = {2, 0, 1, 7};
-	static const char *const lists[] = {"[]", "[{\"type\":\"slices\",\"widths\":[0.5,1],\"teacher\":\"largest\"}]"};
+	static const char *const step[] = {"", "{\"type\":\"slices\",\"widths\":[0.5,1],\"teacher\":\"largest\"}"};
 	size_t n = wasd_graph_param_count(g);
 	real *x = wasd_calloc(N * 3 * 16 * 16, sizeof *x), soft[N * 10] = {0}, *grad[2];
 	struct wasd_rng r;
@@ -459,11 +490,13 @@ static void the_narrow_gradient(void)
 	for (int i = 0; i < N * 3 * 16 * 16; i++)
 		x[i] = (real)wasd_rng_between(&r, -1, 1);
 	for (int k = 0; k < 2; k++) {
-		cJSON *list = cJSON_Parse(lists[k]);
+		char *text = wasd_asprintf("[%s%s%s]", step[k], k && *draw ? "," : "", draw);
+		cJSON *list = cJSON_Parse(text);
 		CHECK(!wasd_model_create(g, 1, &m, NULL) &&
-		      !chain_create(g, &(struct chain_spec){.weights = list, .seed = 1}, &c[k], &err));
+		      !chain_create(g, &(struct chain_spec){.weights = list, .paper = "{}", .seed = 1}, &c[k], &err));
 		CHECK(!chain_attach(c[k], m, NULL) && !wasd_exec_create(m, &o, &e, NULL) &&
-		      !chain_plan(c[k], &(struct weight_plan){g, m, &o}, NULL));
+		      !chain_plan(c[k], &(struct weight_plan){.graph = g, .model = m, .exec = &o}, NULL));
+		CHECK(!chain_draw(c[k], &(struct weight_when){0}, NULL, &pass.recipe, NULL) && !pass.recipe == !*draw);
 		wasd_model_grad_zero(m);
 		CHECK(!chain_passes(c[k], &(struct weight_passes){0, e, x, &pass, &(struct wasd_targets){.y = y}}, &loss, &hits,
 		                    NULL));
@@ -472,7 +505,7 @@ static void the_narrow_gradient(void)
 		if (!k)
 			slice_softmax(wasd_exec_logits(e), N, 10, 1, soft);
 		cJSON_Delete(list);
-		chain_destroy(c[k]);
+		wasd_free(text);
 		wasd_exec_destroy(e);
 		if (!k)
 			wasd_model_destroy(m);
@@ -482,8 +515,10 @@ static void the_narrow_gradient(void)
 	CHECK(!wasd_exec_create(small, &o, &narrow, NULL));
 	size_t wrong = 0, seen = 0;
 	real *w = wasd_model_master(m);
-	for (size_t i = 0; i < n; i += 37) {
+	for (size_t i = 0; i < n; i++) {
 		double v[2];
+		if (i % 37 && !is_alpha(g, i))
+			continue;
 		real was = w[i];
 		for (int side = 0; side < 2; side++) {
 			w[i] = was + (real)(side ? -h : h);
@@ -496,7 +531,9 @@ static void the_narrow_gradient(void)
 		wrong += !(fabs(want - got) < (sizeof(real) == 8 ? 1e-6 : 5e-3));
 		seen += fabs(got) > 1e-6;
 	}
-	CHECK_MSG(!wrong && seen > 50, "%zu wrong, %zu seen", wrong, seen);
+	CHECK_MSG(!wrong && seen > 50, "%s: %zu wrong, %zu seen", draw, wrong, seen);
+	for (int k = 0; k < 2; k++)
+		chain_destroy(c[k]);
 	wasd_exec_destroy(narrow);
 	wasd_model_destroy(small);
 	wasd_model_destroy(m);
@@ -505,6 +542,13 @@ static void the_narrow_gradient(void)
 	wasd_free(x);
 	wasd_free(grad[0]);
 	wasd_free(grad[1]);
+}
+
+static void the_narrow_gradient(void)
+{
+	narrow_gradient_of(MODEL, "");
+	/* "a" and "c" have an alpha */
+	narrow_gradient_of(MODEL_OF("32,\"augment\":true", "16", "32"), "{\"type\":\"was\"," LAW "}");
 }
 
 /* ---- serving ------------------------------------------------------------------------------------------------ */
@@ -559,7 +603,7 @@ static size_t copy_half(const char *layer, const struct wasd_st_tensor *t, real 
 /* The mode computes what a network built with those channels does with the copied slices, bit for bit. */
 static void a_bundle_is_the_narrow_network(void)
 {
-	struct tiny_run r = run_of(SLICES(",\"widths\":[0.5,1]"), NULL);
+	struct tiny_run r = run_of(WITH_WAS(",\"widths\":[0.5,1]"), NULL);
 	struct checkpoint c = {0};
 	struct wasd_bundle *mode = NULL, *own = NULL;
 	struct wasd_model *m = NULL;
@@ -616,7 +660,7 @@ static void answer(const void *file, size_t len, const char *mode, real out[40])
  * the plain weights. */
 static void exports(void)
 {
-	struct tiny_run r = run_of(SLICES(",\"widths\":[0.5,1]"), NULL);
+	struct tiny_run r = run_of(WITH_WAS(",\"widths\":[0.5,1]"), NULL);
 	struct wasd_import how = {.to_serve = true};
 	struct wasd_err err = {0};
 	void *made = NULL, *again = NULL;
@@ -673,12 +717,15 @@ static void refusals(void)
 	refused(SLICES(",\"widths\":[0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,1]"), "/weights/0/widths");
 	refused(SLICES(",\"teacher\":\"smallest\""), "/weights/0/teacher");
 	refused(SPEC_OF("\"adjust\":{},\"data\":{\"val_fraction\":0.2},\"weights\":[{\"type\":\"slices\"}]"), "/adjust");
-	refused(SPEC_OF("\"weights\":[{\"type\":\"slices\"},{\"type\":\"was\",\"transforms\":[{\"type\":\"rotate\"}]}]"),
-	        "/weights/1");
 	refused(SPEC_OF("\"weights\":[{\"type\":\"inrank\",\"compute\":\"composed\"},{\"type\":\"slices\"}]"),
 	        "/weights/1");
-	refused(SPEC_OF("\"weights\":[{\"type\":\"was\",\"transforms\":[{\"type\":\"rotate\"}]},{\"type\":\"slices\"}]"),
-	        "/weights/1");
+	refused(SPEC_OF("\"weights\":[{\"type\":\"slices\"},{\"type\":\"was\"," LAW ",\"groups\":2}]"),
+	        "/weights/1/groups");
+	refused(SPEC_OF("\"weights\":[{\"type\":\"was\"," LAW ",\"groups\":2},{\"type\":\"slices\"}]"),
+	        "/weights/0/groups");
+	refused(SPEC_OF("\"weights\":[{\"type\":\"was\"," LAW ",\"draw\":\"profile:p\",\"profile\":[{\"layer\":\"a\","
+	                "\"groups\":[{\"op\":\"hflip\"},{\"op\":\"identity\"}]}]},{\"type\":\"slices\"}]"),
+	        "/weights/0/profile");
 }
 
 /* The memory of the networks is what the estimate and the run's plan add for them. */
