@@ -172,7 +172,7 @@ $(B)/tests/server/%: $(O)/tests/server/%.o $(LIB_server) $(LIB_api) $(LIB_storag
 define test_program
 @mkdir -p $(@D)
 $(call note,TEST)
-$(call run,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(1))
+$(call run,$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(1))
 endef
 
 PY := /usr/bin/python3
