@@ -5,6 +5,7 @@
  * after the bytes and removed before them; after a crash in between, the next start collects the remains. */
 #include "internal.h"
 #include "ckpt_rows.h"
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -194,25 +195,40 @@ static enum wasd_status has_profile(struct conn *c, const char *ckpt, bool *has,
 	return st;
 }
 
-void storage_on_needed(struct storage *s, storage_needed_fn *fn, void *ctx)
+void storage_hold(struct storage *s, const struct storage_holder *h)
 {
-	pthread_mutex_lock(&s->needed_lock);
-	s->needed = fn;
-	s->needed_ctx = ctx;
-	pthread_mutex_unlock(&s->needed_lock);
+	pthread_mutex_lock(&s->holders_lock);
+	int i = 0;
+	while (s->holders[i].ctx)
+		assert(++i < STORAGE_HOLDERS);
+	s->holders[i] = *h;
+	pthread_mutex_unlock(&s->holders_lock);
+}
+
+void storage_unhold(struct storage *s, const void *ctx)
+{
+	pthread_mutex_lock(&s->holders_lock);
+	for (int i = 0; i < STORAGE_HOLDERS; i++)
+		if (s->holders[i].ctx == ctx)
+			s->holders[i] = (struct storage_holder){0};
+	pthread_mutex_unlock(&s->holders_lock);
 }
 
 bool ckpt_needed(struct storage *s, const char *ckpt, char by[64])
 {
-	pthread_mutex_lock(&s->needed_lock);
-	bool needed = s->needed && s->needed(s->needed_ctx, ckpt, by);
-	pthread_mutex_unlock(&s->needed_lock);
+	bool needed = false;
+	pthread_mutex_lock(&s->holders_lock);
+	for (int i = 0; i < STORAGE_HOLDERS && !needed; i++) {
+		const struct storage_holder *h = &s->holders[i];
+		needed = h->ctx && h->checkpoint(h->ctx, ckpt, by);
+	}
+	pthread_mutex_unlock(&s->holders_lock);
 	return needed;
 }
 
-/* Keeps the `latest` newest, the `best` best, pinned and referenced checkpoints (by a deployment, a model, a job or a
- * merge), and those with profiles. While a job may still resume, the two newest stay, so that there is an older one if
- * the newest does not verify; a finished job keeps at least one. */
+/* Keeps the `latest` newest, the `best` best, pinned and referenced checkpoints (by a deployment, a model, a job a
+ * merge or an archive), and those with profiles. While a job may still resume, the two newest stay, so that there is an
+ * older one if the newest does not verify; a finished job keeps at least one. */
 enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_err *err)
 {
 	struct conn *c = tx_conn(s);

@@ -103,9 +103,8 @@ struct storage {
 	atomic_bool failed, ballast; /* ballast: the file exists */
 	atomic_bool sweeps_due;      /* a row that sweeps depend on has changed */
 	atomic_bool sweeps_no_room;  /* trials wait for room */
-	pthread_mutex_t needed_lock;
-	storage_needed_fn *needed; /* under needed_lock */
-	void *needed_ctx;
+	pthread_mutex_t holders_lock;
+	struct storage_holder holders[STORAGE_HOLDERS]; /* under holders_lock; ctx NULL: free */
 	pthread_mutex_t stats_lock;
 	struct storage_health stats; /* counters and message; under stats_lock */
 };
@@ -242,7 +241,7 @@ enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_
 /* The newest checkpoint that is not corrupt; *id NULL when there is none. */
 enum wasd_status ckpt_newest(struct conn *c, const char *job, char **id, struct wasd_err *err);
 /* Sets *id to the deployment that uses the checkpoint, or NULL. */
-bool ckpt_needed(struct storage *s, const char *ckpt, char by[64]); /* storage_on_needed */
+bool ckpt_needed(struct storage *s, const char *ckpt, char by[64]); /* by a holder */
 enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, struct wasd_err *err);
 enum wasd_status ckpt_mark_corrupt(struct storage *s, const char *id, struct wasd_err *err);
 

@@ -200,7 +200,7 @@ static enum wasd_status make_paths(struct storage *s, const char *data_dir, stru
 
 static void init_locks(struct storage *s)
 {
-	pthread_mutex_init(&s->needed_lock, NULL);
+	pthread_mutex_init(&s->holders_lock, NULL);
 	pthread_mutex_init(&s->stats_lock, NULL);
 	pthread_mutex_init(&s->disk.lock, NULL);
 	pthread_mutex_init(&s->writer.lock, NULL);
@@ -305,7 +305,7 @@ void storage_close(struct storage *s)
 	conn_close(&s->payloads.conn);
 	if (s->lock_fd >= 0)
 		close(s->lock_fd);
-	pthread_mutex_destroy(&s->needed_lock);
+	pthread_mutex_destroy(&s->holders_lock);
 	pthread_mutex_destroy(&s->stats_lock);
 	pthread_mutex_destroy(&s->disk.lock);
 	pthread_mutex_destroy(&s->writer.lock);

@@ -695,13 +695,19 @@ enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const cha
                                    struct wasd_err *err);
 enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned, const char *actor,
                                   struct wasd_err *err);
-/* Says whether something outside the database needs the checkpoint, and what ("merge merge_1"). On the writer's thread;
- * it may not call storage. */
-typedef bool storage_needed_fn(void *ctx, const char *checkpoint, char by[64]);
-/* One such function; NULL: none. When this returns, the one before is not called any more. */
-void storage_on_needed(struct storage *s, storage_needed_fn *fn, void *ctx);
+/* Work outside the database that needs checkpoints and data sets until it has ended. Each function says whether it
+ * needs the object, and what does ("merge merge_1"). On the writer's thread; they may not call storage. */
+struct storage_holder {
+	bool (*checkpoint)(void *ctx, const char *checkpoint, char by[64]);
+	bool (*dataset)(void *ctx, const char *name, int64_t version, char by[64]); /* version 0: any; NULL: none */
+	void *ctx;
+};
+enum { STORAGE_HOLDERS = 4 };
+void storage_hold(struct storage *s, const struct storage_holder *h); /* copied; at most STORAGE_HOLDERS */
+/* When this returns, the functions with that ctx are not called any more. Not held: no effect. */
+void storage_unhold(struct storage *s, const void *ctx);
 /* WASD_ESTATE when a deployment uses it (its name in err->pointer), an unfinished job resumes or starts from it, it is
- * pinned, or needed outside (storage_on_needed). */
+ * pinned, or held (storage_hold). */
 enum wasd_status storage_ckpt_delete(struct storage *s, const char *id, const char *actor, struct wasd_err *err);
 
 /* Reads checkpoint bytes. Every 1 MiB chunk is checked against its own SHA-256; a read from 0 to the end also checks
@@ -846,7 +852,7 @@ void storage_event_list_done(struct storage_event_list *l);
 /* The functions above store these events. jobs: job.created job.updated job.state job.metric job.progress
  * job.checkpoint job.deleted; datasets: dataset.state; deployments: deployment.state deployment.mode deployment.traffic
  * deployment.deleted; checkpoints: checkpoint.profile. This function adds others (system, job.log,
- * checkpoint.merge). data is JSON. */
+ * checkpoint.merge checkpoint.archive). data is JSON. */
 enum wasd_status storage_event_add(struct storage *s, const char *topic, const char *type, const char *object,
                                    const char *data, int64_t *seq, struct wasd_err *err);
 /* Events after a number, oldest first. topics: comma-separated, NULL = all; object NULL = all. The client must be

@@ -770,7 +770,7 @@ enum wasd_status merges_create(const struct merges_config *cfg, struct merges **
 		merges_destroy(g);
 		return s;
 	}
-	storage_on_needed(cfg->db, needs, g);
+	storage_hold(cfg->db, &(struct storage_holder){.checkpoint = needs, .ctx = g});
 	supervisor_call(cfg->sup, do_register, g);
 	*out = g;
 	return WASD_OK;
@@ -795,7 +795,7 @@ void merges_destroy(struct merges *g)
 	if (!g)
 		return;
 	pool_destroy(g->loader);
-	storage_on_needed(g->cfg.db, NULL, NULL);
+	storage_unhold(g->cfg.db, g);
 	for (struct merge *m = g->list, *next; m; m = next) {
 		next = m->next;
 		merge_free(m);

@@ -168,7 +168,7 @@ static void test_needed_outside(void)
 	for (int e = 0; e < 5; e++) {
 		OK(store_ckpt(s, id, a, e, 0.1 * (5 - e), 2000, (unsigned)e, ck[e]));
 		if (e == 1)
-			storage_on_needed(s, needed, ck[1]);
+			storage_hold(s, &(struct storage_holder){.checkpoint = needed, .ctx = ck[1]});
 	}
 	CHECK(has(s, ck[0]) && has(s, ck[1]) && !has(s, ck[2]) && has(s, ck[3]) && has(s, ck[4]));
 	FAILS(storage_ckpt_delete(s, ck[1], "me", &err), WASD_ESTATE);
@@ -176,7 +176,7 @@ static void test_needed_outside(void)
 	OK(move(s, id, "completed"));
 	FAILS(storage_job_delete(s, id, "me", &err), WASD_ESTATE);
 	CHECK(has(s, ck[0]) && has(s, ck[1]) && has(s, ck[4])); /* nothing of it is gone */
-	storage_on_needed(s, NULL, NULL);
+	storage_unhold(s, ck[1]);
 	OK(storage_job_delete(s, id, "me", &err));
 	CHECK(!has(s, ck[1]));
 	end_store(s);
