@@ -2,8 +2,8 @@
  * everything that a deployment needs in its metadata.
  *
  * Tensors are copied as stored, without computation, so an import (import.c) gets the same bits back. */
+#include "convert/state_dict.h"
 #include "wasd/slim.h"
-#include "train/checkpoint.h"
 #include "wasd/convert.h"
 
 #include <stdio.h>
@@ -156,8 +156,38 @@ end:
 	return s;
 }
 
-/* ---- a mode with a smaller network ------------------------------------------------------------------------
- */
+/* ---- other values ---------------------------------------------------------------------------------------------- */
+
+static void put_values(struct wasd_st_writer *w, struct wasd_model *m)
+{
+	const struct wasd_graph *g = wasd_model_graph(m);
+	for (int i = 0; i < wasd_graph_params(g); i++) {
+		struct wasd_param_info p = wasd_graph_param_info(g, i);
+		size_t dims[4];
+		for (int d = 0; d < p.ndims; d++)
+			dims[d] = (size_t)p.dims[d];
+		wasd_st_writer_add(w, p.name, REAL_DTYPE, p.ndims, dims, wasd_model_master(m) + p.offset);
+	}
+	checkpoint_add_stats(w, g, "", wasd_model_stats(m, WASD_STATS_AOM));
+}
+
+enum wasd_status state_dict_write(const struct checkpoint *c, struct wasd_model *m, void **out, size_t *len,
+                                  struct wasd_err *err)
+{
+	cJSON *modes = cJSON_CreateStringArray((const char *const[]){WASD_MODE_AOM}, 1), *none = cJSON_CreateNull();
+	struct wasd_st_writer *w = wasd_st_writer_create();
+	bool ok = modes && none && w &&
+	          put_metadata(w, c, &(struct content){checkpoint_network(c), modes, c->was, none, c->spec});
+	if (ok)
+		put_values(w, m);
+	enum wasd_status s = ok ? wasd_st_writer_block(w, out, len, err) : wasd_fail(err, WASD_ENOMEM, "safetensors");
+	wasd_st_writer_destroy(w);
+	cJSON_Delete(none);
+	cJSON_Delete(modes);
+	return s;
+}
+
+/* ---- a mode with a smaller network ------------------------------------------------------------------------------- */
 
 /* Its weights and statistics are those of AOM, whose name the mode has in the file of a network of its own. */
 static bool put_slim(struct wasd_st_writer *w, const struct checkpoint *c, const struct wasd_slim *s)
@@ -180,19 +210,6 @@ static bool put_slim(struct wasd_st_writer *w, const struct checkpoint *c, const
 	cJSON_Delete(none);
 	cJSON_Delete(modes);
 	return ok;
-}
-
-static void put_values(struct wasd_st_writer *w, struct wasd_model *m)
-{
-	const struct wasd_graph *g = wasd_model_graph(m);
-	for (int i = 0; i < wasd_graph_params(g); i++) {
-		struct wasd_param_info p = wasd_graph_param_info(g, i);
-		size_t dims[4];
-		for (int d = 0; d < p.ndims; d++)
-			dims[d] = (size_t)p.dims[d];
-		wasd_st_writer_add(w, p.name, REAL_DTYPE, p.ndims, dims, wasd_model_master(m) + p.offset);
-	}
-	checkpoint_add_stats(w, g, "", wasd_model_stats(m, WASD_STATS_AOM));
 }
 
 static enum wasd_status load_smaller(const struct checkpoint *c, const char *name, struct wasd_graph **g,

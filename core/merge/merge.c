@@ -1,4 +1,5 @@
 /* merge/merge.c - see wasd/merge.h: reads the files, aligns and mixes them, and writes the result. */
+#include "merge/layers.h"
 #include "merge/merge.h"
 #include "merge/views.h"
 #include "wasd/data.h"
@@ -26,8 +27,7 @@ static enum wasd_status misfit(const struct merging *m, int k, const char *what,
 	                    m->o->file[0].name);
 }
 
-/* The network without its initial values. NULL: no memory. */
-static cJSON *layers_of(const struct checkpoint *c)
+cJSON *merge_layers(const struct checkpoint *c)
 {
 	cJSON *j = cJSON_Duplicate(checkpoint_network(c), true);
 	cJSON_DeleteItemFromObjectCaseSensitive(j, "init");
@@ -36,7 +36,7 @@ static cJSON *layers_of(const struct checkpoint *c)
 
 static enum wasd_status same_network(const struct merging *m, int k, struct wasd_err *err)
 {
-	cJSON *a = layers_of(&m->ckpt[0]), *b = layers_of(&m->ckpt[k]);
+	cJSON *a = merge_layers(&m->ckpt[0]), *b = merge_layers(&m->ckpt[k]);
 	enum wasd_status s = !a || !b                  ? wasd_fail(err, WASD_ENOMEM, "merge") :
 	                     cJSON_Compare(a, b, true) ? WASD_OK :
 	                                                 misfit(m, k, "another network (/model)", err);

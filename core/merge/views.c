@@ -132,31 +132,13 @@ static enum wasd_status permute(struct merge_groups *g, double option, struct wa
 	return ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "a permutation");
 }
 
-/* clang-format off */
-#define NUMBER(n, d, hi, text) {n, WASD_NUM, d, 0, hi, .summary = text}
-/* clang-format on */
-static const struct merge_view views[] = {
-	{"dropout",
-     "weights become zero at random, the others are scaled up",
-     {"p", WASD_NUM, "0.1", 0, 1, .below_max = true, .summary = "share of the weights"},
-     dropout},
-	{"noise", "Gaussian noise", NUMBER("std", "0.32", 10, "in standard deviations of each tensor"), noise},
-	{"quantile", "the smallest weights become zero",
-     NUMBER("most", "0.1", 1, "largest share of all weights; the share is drawn"), quantile},
-	{"scale", "the first layer times a number near 1", NUMBER("by", "0.2", 0.99, "largest distance from 1"), scale},
-	{"permute", "the channels of all groups change places at random; the network computes the same", {0}, permute},
-};
-#undef NUMBER
-
-const struct merge_view *merge_view_at(int i)
+enum wasd_status merge_view(int view, struct merge_groups *g, double option, struct wasd_rng *r, real *w, real *spare,
+                            struct wasd_err *err)
 {
-	return i >= 0 && i < (int)(sizeof views / sizeof *views) ? &views[i] : NULL;
-}
-
-const struct merge_view *merge_view_find(const char *name)
-{
-	for (int i = 0; merge_view_at(i); i++)
-		if (!strcmp(views[i].name, name))
-			return &views[i];
-	return NULL;
+	static enum wasd_status (*const views[WASD_VIEWS])(struct merge_groups *, double, struct wasd_rng *, real *, real *,
+	                                                   struct wasd_err *) = {
+		[WASD_VIEW_DROPOUT] = dropout, [WASD_VIEW_NOISE] = noise,     [WASD_VIEW_QUANTILE] = quantile,
+		[WASD_VIEW_SCALE] = scale,     [WASD_VIEW_PERMUTE] = permute,
+	};
+	return views[view](g, option, r, w, spare, err);
 }

@@ -255,11 +255,12 @@ static void golden_views(void)
 	real a[MLP], c[MLP], four[] = {1, 2, 3, 4};
 	double want, count, quantile;
 	for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
-		const struct merge_view *v = merge_view_find(options[i][0]);
-		CHECK(v && wasd_json_num(defaults, options[i][1], &want));
+		const struct wasd_view *v = wasd_views;
+		while (v->name && strcmp(v->name, options[i][0]))
+			v++;
+		CHECK(v->name && wasd_json_num(defaults, options[i][1], &want));
 		CHECK_NEAR(atof(v->option.def), want, 0);
 	}
-	CHECK(!merge_view_find("rotate"));
 	CHECK(wasd_json_num(golden, "std_unbiased_1234", &want));
 	CHECK_NEAR(merge_std(four, 4), want, 1e-7); /* theirs in float32 */
 	fill(a, c);
@@ -585,13 +586,13 @@ static void views(void)
 	struct merge_groups *g = groups_of(graph, NULL);
 	size_t n = wasd_graph_param_count(graph);
 	real *v[3] = {wasd_calloc(n, sizeof(real)), wasd_calloc(n, sizeof(real)), wasd_calloc(n, sizeof(real))};
-	const struct merge_view *view;
-	for (int i = 0; (view = merge_view_at(i)); i++) {
+	for (const struct wasd_view *view = wasd_views; view->name; view++) {
 		for (int k = 0; k < 2; k++) {
 			struct wasd_rng r;
 			wasd_rng_init(&r, 9, view->name, 0, 0);
 			memcpy(v[k], wasd_model_master(m), n * sizeof(real));
-			CHECK(!view->apply(g, view->option.name ? atof(view->option.def) : 0, &r, v[k], v[2], NULL));
+			CHECK(!merge_view((int)(view - wasd_views), g, view->option.name ? atof(view->option.def) : 0, &r, v[k],
+			                  v[2], NULL));
 		}
 		CHECK_MSG(!memcmp(v[0], v[1], n * sizeof(real)), "%s", view->name);
 		CHECK_MSG(memcmp(v[0], wasd_model_master(m), n * sizeof(real)), "%s", view->name);

@@ -1,8 +1,12 @@
-/* Merging of checkpoints (wasd/merge.h): what is written, what is refused, on two runs of a small residual network. */
+/* Merging and archiving of checkpoints (wasd/merge.h, wasd/archive.h): what is written, what is refused, on two runs of
+ * a small residual network. */
 #include "tiny.h"
 
 #include "merge/merge.h"
+#include "wasd/archive.h"
 #include "wasd/convert.h"
+
+#include <unistd.h>
 
 static struct wasd_dataset *data;
 static char path[96];
@@ -399,6 +403,117 @@ static void cancelled(void)
 	}
 }
 
+/* ---- archives --------------------------------------------------------------------------------------------------- */
+
+static struct tiny_run *runs[2] = {&a, &b};
+static int opened, closed, stop_at, asked;
+static uint64_t size_said, fail_at;
+
+static enum wasd_status open_run(void *ctx, int index, uint64_t bytes, struct wasd_archive_file *out,
+                                 struct wasd_err *err)
+{
+	(void)ctx, (void)err;
+	static const char *const names[] = {"ckpt_a", "ckpt_b"};
+	CHECK((bytes != 0) == (opened > 0));
+	size_said = bytes;
+	opened++;
+	*out = (struct wasd_archive_file){.data = runs[index]->file, .len = runs[index]->len, .checkpoint = names[index]};
+	return WASD_OK;
+}
+
+static void close_run(void *ctx, struct wasd_archive_file *f)
+{
+	(void)ctx, (void)f;
+	closed++;
+	CHECK(opened - closed <= 1);
+}
+
+static bool goes_on(void *ctx, int n_done, int of)
+{
+	(void)ctx;
+	CHECK(n_done < of);
+	return ++asked != stop_at;
+}
+
+static char tar[96];
+
+/* The file of the archive, or of what a failure may leave. */
+static bool is_there(const char *end)
+{
+	char name[128];
+	snprintf(name, sizeof name, "%s%s", tar, end);
+	return access(name, F_OK) == 0;
+}
+
+static enum wasd_status archive(const char *request, int n, struct wasd_archive_made *made, struct wasd_err *err)
+{
+	cJSON *j = cJSON_Parse(request);
+	CHECK_MSG(j, "%s", request);
+	struct wasd_archive_opts o = {.n = n, .request = j, .open = open_run, .close = close_run, .go_on = goes_on};
+	opened = closed = asked = 0;
+	wasd_mem_fail_at(fail_at);
+	enum wasd_status s = wasd_archive(&o, tar, made, err);
+	wasd_mem_fail_at(0);
+	cJSON_Delete(j);
+	CHECK_INT(opened, closed);
+	CHECK(!is_there(".part") && is_there("") == !s);
+	return s;
+}
+
+#define ALL_VIEWS \
+	"{\"views\":[{\"type\":\"dropout\"},{\"type\":\"noise\"},{\"type\":\"quantile\"},{\"type\":\"scale\"},{\"type\":\"permute\"}," \
+	"{\"type\":\"mixup\"},{\"type\":\"mixup\",\"align\":\"random\"},{\"type\":\"mixup\",\"with\":\"permute\"}]}"
+
+/* What it holds is read back by tests/e2e/test_merge.py. */
+static void archives(void)
+{
+	struct wasd_archive_made made = {0}, again = {0};
+	struct wasd_err err = {0};
+	CHECK_MSG(!archive(ALL_VIEWS, 2, &made, &err), "%s", err.msg);
+	CHECK_INT(made.files, 18);
+	CHECK_MSG(size_said > made.bytes * 9 / 10 && size_said < made.bytes * 11 / 10, "%llu bytes said, %llu written",
+	          (unsigned long long)size_said, (unsigned long long)made.bytes);
+	unlink(tar);
+	wasd_threads_init(2, NULL);
+	CHECK(!archive(ALL_VIEWS, 2, &again, NULL) && !strcmp(again.sha256, made.sha256));
+	wasd_threads_init(1, NULL);
+	unlink(tar);
+	for (stop_at = 1; stop_at <= 18; stop_at += 6)
+		CHECK_INT(archive(ALL_VIEWS, 2, &again, NULL), WASD_ECANCELLED);
+	stop_at = 0;
+	CHECK_INT(archive("{\"views\":[{\"type\":\"mixup\"}]}", 1, &again, &err), WASD_EINVAL);
+	CHECK_STR(err.pointer, "/views/0/with");
+}
+
+/* Another network is refused by name, first or last. */
+static void archive_of_others(void)
+{
+	struct tiny_run other = {0};
+	struct wasd_archive_made made;
+	struct wasd_err err = {0};
+	tiny_go(&other, "{\"model\":" SMALL ",\"train\":{\"epochs\":1,\"batch\":64}}", data);
+	runs[1] = &other;
+	CHECK_INT(archive("{}", 2, &made, &err), WASD_EINVAL);
+	CHECK_STR(err.pointer, "/checkpoints/1");
+	CHECK_MSG(strstr(err.msg, "ckpt_b: another network (/model) than that of ckpt_a"), "%s", err.msg);
+	runs[1] = &b;
+	tiny_done(&other);
+}
+
+/* Allocation after allocation fails: nothing leaks, no file is left. */
+static void archive_without_memory(void)
+{
+	struct wasd_archive_made made;
+	enum wasd_status s = WASD_ENOMEM;
+	struct wasd_err err = {0};
+	for (uint64_t nth = 1; s == WASD_ENOMEM; nth += 1 + nth / 16) {
+		fail_at = nth;
+		s = archive("{\"views\":[{\"type\":\"permute\"},{\"type\":\"mixup\"}]}", 2, &made, &err);
+	}
+	CHECK_MSG(!s, "%s: %s", wasd_status_name(s), err.msg);
+	unlink(tar);
+}
+
 int main(void)
 {
 	wasd_threads_init(1, NULL);
@@ -418,6 +533,12 @@ int main(void)
 	TEST_RUN(damaged);
 	TEST_RUN(not_a_number);
 	TEST_RUN(cancelled);
+	check_temp(tar, sizeof tar, "wasd-tar");
+	close(mkstemp(tar));
+	unlink(tar);
+	TEST_RUN(archives);
+	TEST_RUN(archive_of_others);
+	TEST_RUN(archive_without_memory);
 	tiny_done(&a);
 	tiny_done(&b);
 	wasd_dataset_close(data);
