@@ -348,6 +348,23 @@ struct api_merges {
 	enum wasd_status (*forget)(struct merges *self, const char *id, struct wasd_err *err);
 };
 
+/* Archives of checkpoints (wasd/archive.h). A record is {"id","state":"queued"|"running"|"ready"|"failed",
+ * "checkpoints","request","created_at","created_by"}, with "progress" {"done","of"} while it runs, "finished_at" at its
+ * end, then "files", "bytes" and "sha256", or "message" and "pointer". Times are numbers. An event of the archive's id
+ * tells the end. */
+struct archives;
+struct api_archives {
+	struct archives *self;
+	/* Takes record: what the request gives of it; "checkpoints" are 1 to WASD_ARCHIVE_MAX ids. */
+	enum wasd_status (*begin)(struct archives *self, cJSON *record, char id[40], struct wasd_err *err);
+	enum wasd_status (*get)(struct archives *self, const char *id, cJSON **record, struct wasd_err *err);
+	cJSON *(*list)(struct archives *self); /* an array, newest first; NULL: no memory */
+	/* WASD_ESTATE: it is not ready. */
+	enum wasd_status (*open)(struct archives *self, const char *id, struct api_file *out, struct wasd_err *err);
+	/* Ends one that runs, and removes it. */
+	enum wasd_status (*forget)(struct archives *self, const char *id, struct wasd_err *err);
+};
+
 /* Webhooks: the daemon sends events by itself. */
 struct webhooks;
 struct storage_webhook;
@@ -493,6 +510,7 @@ struct api_ctx {
 	struct api_profiles profiles;
 	struct api_reports reports;
 	struct api_merges merges;
+	struct api_archives archives;
 	struct api_estimates estimates;
 	struct api_data data;
 	struct api_blobs blobs;

@@ -82,6 +82,24 @@ bool api_profile_find(struct api_ctx *c, const struct api_request *q, struct api
 
 /* ---- by the body ---- */
 
+bool api_ckpt_named(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *at,
+                    const char *id, struct storage_ckpt *out)
+{
+	struct wasd_err err = {0};
+	enum wasd_status st = storage_ckpt_get(c->db, id, out, &err);
+	if (st == WASD_ENOTFOUND)
+		api_send_problem(q, r, "invalid_field", at, "%s: there is no checkpoint %.60s", at, id);
+	else if (st)
+		api_send_error(q, r, &err);
+	else if (out->corrupt)
+		api_send_problem(q, r, "corrupt", at, "%s: checkpoint %s fails its checksum", at, out->id);
+	if (!st && !out->corrupt)
+		return true;
+	if (!st)
+		storage_ckpt_done(out);
+	return false;
+}
+
 /* "cifar10" or {"name":"cifar10","version":2}; without a version the latest at submission. */
 cJSON *api_dataset_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {

@@ -310,6 +310,9 @@ bool api_dataset_find(struct api_ctx *c, const struct api_request *q, struct api
 /* A data set that can be used for training or evaluation; version 0: the latest. Faults are at /dataset. */
 bool api_dataset_ready(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name,
                        int64_t version, struct storage_dataset *out);
+/* The checkpoint that the member `at` names; it is not corrupt. */
+bool api_ckpt_named(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *at,
+                    const char *id, struct storage_ckpt *out);
 /* The data set that the member "dataset" of a request names, else that of the checkpoint's job; it must fit the
  * checkpoint. Faults are at /dataset. */
 bool api_dataset_of(struct api_ctx *c, const struct api_request *q, struct api_response *r,
@@ -398,7 +401,8 @@ api_handler api_datasets_put, api_datasets_post, api_datasets_list, api_datasets
 	api_datasets_version, api_datasets_preview, api_datasets_delete;
 api_handler api_checkpoints_get, api_checkpoints_patch, api_checkpoints_delete, api_checkpoints_file,
 	api_checkpoints_layers, api_checkpoints_layer, api_checkpoints_list, api_checkpoints_import, api_merges_create,
-	api_merges_list, api_merges_get, api_merges_delete;
+	api_merges_list, api_merges_get, api_merges_delete, api_archives_create, api_archives_list, api_archives_get,
+	api_archives_file, api_archives_delete;
 api_handler api_modes_create, api_modes_list, api_modes_get, api_modes_delete, api_modes_measure,
 	api_modes_measure_stop;
 api_handler api_profiles_create, api_profiles_list, api_profiles_get, api_profiles_delete;

@@ -67,24 +67,12 @@ static cJSON *read_request(const struct api_request *q, struct api_response *r)
 static bool find_checkpoint(struct api_ctx *c, const struct api_request *q, struct api_response *r, int i,
                             const cJSON *id, struct storage_ckpt *out)
 {
-	struct wasd_err err = {0};
 	char at[40];
 	snprintf(at, sizeof at, "/checkpoints/%d", i);
-	if (!cJSON_IsString(id)) {
-		api_send_problem(q, r, "invalid_field", at, "%s must be the id of a checkpoint", at);
-		return false;
-	}
-	enum wasd_status st = storage_ckpt_get(c->db, id->valuestring, out, &err);
-	if (st == WASD_ENOTFOUND)
-		api_send_problem(q, r, "invalid_field", at, "%s: there is no checkpoint %.60s", at, id->valuestring);
-	else if (st)
-		api_send_error(q, r, &err);
-	else if (out->corrupt)
-		api_send_problem(q, r, "corrupt", at, "%s: checkpoint %s fails its checksum", at, out->id);
-	bool ok = !st && !out->corrupt;
-	if (!st && !ok)
-		storage_ckpt_done(out);
-	return ok;
+	if (cJSON_IsString(id))
+		return api_ckpt_named(c, q, r, at, id->valuestring, out);
+	api_send_problem(q, r, "invalid_field", at, "%s must be the id of a checkpoint", at);
+	return false;
 }
 
 /* All checkpoints exist; *first is theirs that the data set is found by. */

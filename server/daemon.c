@@ -13,6 +13,7 @@
 #include "api.h"
 #include "feed.h"
 #include "http/connection.h"
+#include "jobs/archive.h"
 #include "jobs/blobs.h"
 #include "jobs/convert.h"
 #include "jobs/estimate.h"
@@ -43,7 +44,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { END_AT_MOST_S = 44, EXPORT_IDLE_MS = 600000, ANSWER_MS = 20000, MEASURE_MS = 1500, MEASURE_AT_MOST_S = 15 };
+enum {
+	END_AT_MOST_S = 44,
+	EXPORT_IDLE_MS = 600000,
+	ARCHIVE_IDLE_MS = 3600000,
+	ANSWER_MS = 20000,
+	MEASURE_MS = 1500,
+	MEASURE_AT_MOST_S = 15
+};
 
 struct wasd_daemon {
 	const struct config *cfg;
@@ -59,6 +67,7 @@ struct wasd_daemon {
 	struct profiles *profiles;
 	struct reports *reports;
 	struct merges *merges;
+	struct archives *archives;
 	struct estimates *estimates;
 	struct http *http;
 	struct describer *describer;
@@ -342,6 +351,14 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = merges_create(&mc, &d->merges, err);
 	if (s != WASD_OK)
 		return s;
+	struct archives_config ac = {.db = d->db,
+	                             .sup = d->sup,
+	                             .data_dir = c->data,
+	                             .threads = (int)c->threads,
+	                             .idle_ms = ARCHIVE_IDLE_MS};
+	s = archives_create(&ac, &d->archives, err);
+	if (s != WASD_OK)
+		return s;
 	struct estimates_config ec = {.sup = d->sup,
 	                              .data_dir = c->data,
 	                              .answer_ms = ANSWER_MS,
@@ -366,6 +383,7 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                          .profiles = profiles_api(d->profiles),
 	                          .reports = reports_api(d->reports),
 	                          .merges = merges_api(d->merges),
+	                          .archives = archives_api(d->archives),
 	                          .estimates = estimates_api(d->estimates),
 	                          .data = ingest_api(d->ingest),
 	                          .blobs = blobs_api(c->data),
@@ -471,6 +489,7 @@ static void *end_in_order(void *arg)
 	profiles_stop(d->profiles);
 	reports_stop(d->reports);
 	merges_stop(d->merges);
+	archives_stop(d->archives);
 	estimates_stop(d->estimates);
 	serve_stop(d->serving);
 	convert_stop(d->convert);
@@ -486,6 +505,7 @@ static void *end_in_order(void *arg)
 	webhooks_stop(d->webhooks);
 	profiles_destroy(d->profiles);
 	merges_destroy(d->merges);
+	archives_destroy(d->archives);
 	storage_close(d->db);
 	webhooks_destroy(d->webhooks);
 	hub_destroy(d->hub);

@@ -253,6 +253,15 @@ static const struct wasd_message rows[] = {
                  OBJECT("request")}},
 	{"merged", PROFILE, WASD_ENGINE, .payload = WASD_PAYLOAD_FILE,
      .members = {BYTES, SHA256, OBJECT("info"), OBJECT("metrics")}},
+	/* An archive of checkpoints (wasd/archive.h), written to "out". The engine asks for one after the other, by their
+     * index below n; bytes: about the size of the archive, 0: not known yet. Each is given in a file. */
+	{"archive", PROFILE, WASD_DAEMON,
+     .members = {INTEGER("n", 1, WASD_ARCHIVE_MAX), STRING("out"), THREADS,
+                 OPTIONAL(INTEGER, "nice", .min = -20, .max = 19), OBJECT("request")}},
+	{"need", PROFILE, WASD_ENGINE, .members = {INTEGER("index", 0, WASD_ARCHIVE_MAX - 1), COUNT("bytes")}},
+	{"given", PROFILE, WASD_DAEMON, .payload = WASD_PAYLOAD_FILE,
+     .members = {BYTES, SHA256, NAME("checkpoint"), OPTIONAL(STRING, "job"), OBJECT("metrics")}},
+	{"archived", PROFILE, WASD_ENGINE, .members = {COUNT("files"), BYTES, SHA256}},
 	/* pointer: the faulty member of the request. */
 	{"failed", PROFILE, WASD_ENGINE, .members = {NAME("status"), STRING("message"), OPTIONAL(STRING, "pointer")}},
 

@@ -1,9 +1,10 @@
 /* engine/cmd_profile.c - wasd-engine profile: searches one profile of a checkpoint, tunes one cascade, computes one
- * report, or merges checkpoints, directed by the daemon over descriptor 3 (protocol.h). The dataset is one of the
- * daemon's own files. The checkpoint comes from the daemon too, but may have been uploaded. */
+ * report, or merges or archives checkpoints, directed by the daemon over descriptor 3 (protocol.h). The dataset is one
+ * of the daemon's own files. The checkpoint comes from the daemon too, but may have been uploaded. */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
+#include "wasd/archive.h"
 #include "wasd/data.h"
 #include "wasd/infer.h"
 #include "wasd/making.h"
@@ -266,6 +267,77 @@ static enum wasd_status merge(struct engine_link *link, const struct wasd_frame 
 	return s;
 }
 
+/* ---- archives --------------------------------------------------------------------------------------------------- */
+
+/* A checkpoint that the daemon has given. */
+struct piece {
+	struct wasd_frame m;
+	struct wasd_payload p;
+};
+
+static void close_piece(void *ctx, struct wasd_archive_file *f)
+{
+	struct piece *piece = f->own;
+	(void)ctx;
+	wasd_payload_done(&piece->p);
+	wasd_frame_done(&piece->m);
+	wasd_free(piece);
+}
+
+static enum wasd_status open_piece(void *ctx, int index, uint64_t bytes, struct wasd_archive_file *out,
+                                   struct wasd_err *err)
+{
+	struct hunt *h = ctx;
+	struct piece *piece = wasd_calloc(1, sizeof *piece);
+	struct wasd_archive_file f = {.own = piece};
+	if (!piece)
+		return wasd_fail(err, WASD_ENOMEM, "a checkpoint");
+	*piece = (struct piece){.m = {.fd = -1}};
+	engine_send(h->link, wasd_message("need", "index:i bytes:i", (int64_t)index, (int64_t)bytes), NULL);
+	engine_link_next(h->link, &piece->m, NULL);
+	if (strcmp(piece->m.type, "given"))
+		engine_protocol_error("message '%.40s', want 'given'", piece->m.type);
+	f.checkpoint = engine_need_string(piece->m.json, "checkpoint");
+	f.metrics = wasd_json_get(piece->m.json, "metrics");
+	wasd_json_str(piece->m.json, "job", &f.job);
+	enum wasd_status s = wasd_frame_payload(&piece->m, &piece->p, err);
+	if (!s)
+		s = engine_check_digest(piece->p.data, piece->p.len, engine_need_string(piece->m.json, "sha256"), f.checkpoint,
+		                        err);
+	f.data = piece->p.data;
+	f.len = piece->p.len;
+	if (s)
+		close_piece(NULL, &f);
+	else
+		*out = f;
+	return s;
+}
+
+static enum wasd_status archive(struct engine_link *link, const struct wasd_frame *m, struct wasd_err *err)
+{
+	struct hunt h = {.link = link};
+	struct wasd_archive_made made;
+	int64_t threads = 0, n = 0;
+	wasd_json_i64(m->json, "threads", &threads);
+	wasd_json_i64(m->json, "n", &n);
+	engine_be_nice(m->json);
+	struct wasd_archive_opts o = {.n = (int)n,
+	                              .request = wasd_json_get(m->json, "request"),
+	                              .open = open_piece,
+	                              .close = close_piece,
+	                              .go_on = go_on,
+	                              .ctx = &h};
+	enum wasd_status s = wasd_threads_init((int)threads, err);
+	if (!s)
+		s = wasd_archive(&o, engine_need_string(m->json, "out"), &made, err);
+	if (!s)
+		s = engine_send(link,
+		                wasd_message("archived", "files:i bytes:i sha256:s", (int64_t)made.files, (int64_t)made.bytes,
+		                             made.sha256),
+		                err);
+	return s;
+}
+
 int cmd_profile(int argc, char **argv)
 {
 	struct engine_link *link;
@@ -293,8 +365,11 @@ int cmd_profile(int argc, char **argv)
 		s = report(link, &m, &err);
 	else if (!strcmp(m.type, "merge"))
 		s = merge(link, &m, &err);
+	else if (!strcmp(m.type, "archive"))
+		s = archive(link, &m, &err);
 	else
-		engine_protocol_error("first message is '%.40s', want 'make', 'measure', 'tune', 'report' or 'merge'", m.type);
+		engine_protocol_error(
+			"first message is '%.40s', want 'make', 'measure', 'tune', 'report', 'merge' or 'archive'", m.type);
 	if (s)
 		send_failed(link, &err);
 	wasd_frame_done(&m);

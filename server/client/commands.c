@@ -66,6 +66,7 @@ const struct client_command *const client_commands[] = {
 	&client_command_profiles,
 	&client_command_merge,
 	&client_command_export,
+	&client_command_archive,
 	&client_command_models_add,
 	&client_command_models_alias,
 	&client_command_models,

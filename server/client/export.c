@@ -139,7 +139,7 @@ const struct client_command client_command_export = {
 	.summary = "download a checkpoint, or a job's curves, as a file for other programs",
 	.text =
 		"Downloads a checkpoint. CHECKPOINT is an id (ckpt_...) from GET /v1/jobs/JOB/checkpoints. With --format tensorboard, "
-		"writes all curves of a job as an event file of TensorBoard. " CLIENT_JOB_TEXT,
+		"writes all curves of a job as an event file of TensorBoard. For many checkpoints in one file see wasd archive. " CLIENT_JOB_TEXT,
 	.words_at = offsetof(struct options, what),
 	.max_words = 1,
 	.words_plain = true,

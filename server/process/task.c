@@ -199,6 +199,11 @@ void task_start(struct task *t, cJSON *m, int fd)
 	say(t, m, fd, "cannot send it the request");
 }
 
+void task_send_file(struct task *t, cJSON *m, int fd, const char *why_not)
+{
+	say(t, m, fd, why_not);
+}
+
 void task_send(struct task *t, cJSON *m, const char *why_not)
 {
 	say(t, m, -1, why_not);

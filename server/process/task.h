@@ -96,8 +96,10 @@ void task_limit(struct task *t, int64_t memory_mb, int64_t wall_s, int grace_ms)
 void task_limit_time(struct task *t, int64_t wall_us);
 /* Sends the request m with fd (-1 = none); takes both. Kills the process if that fails. */
 void task_start(struct task *t, cJSON *m, int fd);
-/* Sends another message (taken). If that fails, kills the process with reason why_not. No effect after its end. */
-void task_send(struct task *t, cJSON *m, const char *why_not);
+/* Sends another message with fd (-1 = none); takes both. If that fails, kills the process with reason why_not. No
+ * effect after its end. */
+void task_send_file(struct task *t, cJSON *m, int fd, const char *why_not);
+void task_send(struct task *t, cJSON *m, const char *why_not); /* without a file */
 /* Asks the process to stop with the message "cancel"; sends SIGTERM after grace_ms, and SIGKILL after the supervisor's
  * kill_ms. Before task_start, kills it at once with reason why. */
 void task_cancel(struct task *t, int grace_ms, const char *why);

@@ -32,6 +32,8 @@ static const struct row {
 	{"DELETE", "/v1/checkpoints/{id}/modes:measure", "/v1/checkpoints/CKPT/modes:measure", NULL, "profile.delete"},
 	{"POST", "/v1/checkpoints:merge", "/v1/checkpoints:merge", "{\"checkpoints\":[\"CKPT\",\"CKPT\"]}", "merge.create"},
 	{"DELETE", "/v1/merges/{id}", "/v1/merges/merge_1", NULL, "merge.delete"},
+	{"POST", "/v1/checkpoints:archive", "/v1/checkpoints:archive", "{\"checkpoints\":[\"CKPT\"]}", "archive.create"},
+	{"DELETE", "/v1/archives/{id}", "/v1/archives/archive_1", NULL, "archive.delete"},
 	{"POST", "/v1/checkpoints", "/v1/checkpoints",
      "{\"blob\":\"ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff\",\"model\":{\"arch\":\"lenet\"},"
      "\"input\":[1,28,28],\"classes\":[\"a\",\"b\"]}",

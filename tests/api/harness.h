@@ -52,10 +52,12 @@ static struct {
 	int64_t unanswered; /* requests in flight when a deployment is to go */
 	bool no_times;      /* the measurement fails */
 	bool little_memory;
-	enum wasd_status no_sizes;  /* the answer of the estimates, unless it is WASD_OK */
-	enum wasd_status no_report; /* the answer of the reports, unless it is WASD_OK */
-	enum wasd_status no_merge;  /* the same of a new merge */
-	cJSON *merge;               /* the record of the last one */
+	enum wasd_status no_sizes;   /* the answer of the estimates, unless it is WASD_OK */
+	enum wasd_status no_report;  /* the answer of the reports, unless it is WASD_OK */
+	enum wasd_status no_merge;   /* the same of a new merge */
+	cJSON *merge;                /* the record of the last one */
+	enum wasd_status no_archive; /* the same of a new archive */
+	cJSON *archive;
 	bool not_ready, engine_down, ingest_refuses, no_mode;
 	const char *serving_health; /* the daemon's report on its serving; NULL: no problem */
 	char question[4096];        /* the last question to the infer process */
@@ -180,6 +182,57 @@ static enum wasd_status fake_merge_forget(struct merges *self, const char *id, s
 {
 	(void)self;
 	return strcmp(id, "merge_1") ? wasd_fail(err, WASD_ENOTFOUND, "no merge %s", id) : WASD_OK;
+}
+
+/* There is one archive, "archive_1"; a new one is it, too. */
+static enum wasd_status fake_archive_begin(struct archives *self, cJSON *record, char id[40], struct wasd_err *err)
+{
+	(void)self;
+	cJSON_Delete(t.archive);
+	t.archive = record;
+	if (t.no_archive)
+		return wasd_fail(err, t.no_archive, "16 archives wait");
+	snprintf(id, 40, "archive_1");
+	return WASD_OK;
+}
+
+static enum wasd_status fake_archive_get(struct archives *self, const char *id, cJSON **record, struct wasd_err *err)
+{
+	(void)self;
+	if (strcmp(id, "archive_1"))
+		return wasd_fail(err, WASD_ENOTFOUND, "no archive %s", id);
+	*record = t.archive ? cJSON_Duplicate(t.archive, true) : cJSON_CreateObject();
+	cJSON_AddStringToObject(*record, "id", id);
+	cJSON_AddStringToObject(*record, "state", t.archive ? "queued" : "ready");
+	cJSON_AddNumberToObject(*record, "created_at", 1000);
+	return WASD_OK;
+}
+
+static cJSON *fake_archive_list(struct archives *self)
+{
+	cJSON *all = cJSON_CreateArray(), *one = NULL;
+	if (!fake_archive_get(self, "archive_1", &one, NULL))
+		cJSON_AddItemToArray(all, one);
+	return all;
+}
+
+static enum wasd_status fake_archive_open(struct archives *self, const char *id, struct api_file *out,
+                                          struct wasd_err *err)
+{
+	(void)self;
+	if (strcmp(id, "archive_1"))
+		return wasd_fail(err, WASD_ENOTFOUND, "no archive %s", id);
+	if (t.archive)
+		return wasd_fail(err, WASD_ESTATE, "archive %s is not ready", id);
+	*out = (struct api_file){.bytes = 3};
+	wasd_sha256_of("tar", 3, out->sha256);
+	return wasd_memfd_sealed("tar", "tar", 3, &out->fd, err);
+}
+
+static enum wasd_status fake_archive_forget(struct archives *self, const char *id, struct wasd_err *err)
+{
+	(void)self;
+	return strcmp(id, "archive_1") ? wasd_fail(err, WASD_ENOTFOUND, "no archive %s", id) : WASD_OK;
 }
 
 static void fake_hook_changed(struct webhooks *self)
@@ -702,6 +755,11 @@ __attribute__((unused)) static void setup(void)
 	               .get = fake_merge_get,
 	               .list = fake_merge_list,
 	               .forget = fake_merge_forget},
+		.archives = {.begin = fake_archive_begin,
+	                 .get = fake_archive_get,
+	                 .list = fake_archive_list,
+	                 .open = fake_archive_open,
+	                 .forget = fake_archive_forget},
 		.files = {.export_ckpt = fake_export, .import_blob = fake_import, .inspect = fake_inspect},
 		.serving = {.changed = fake_deployment_changed,
 	                .tuned = fake_deployment_tuned,
@@ -733,6 +791,7 @@ __attribute__((unused)) static void teardown(void)
 	metrics_destroy(t.ctx.metrics);
 	cJSON_Delete(t.caps);
 	cJSON_Delete(t.merge);
+	cJSON_Delete(t.archive);
 	wasd_remove_tree(t.dir, NULL);
 }
 

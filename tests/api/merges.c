@@ -1,4 +1,4 @@
-/* tests/api/merges.c - merges: what a request becomes, what is refused at once, show, list, delete. */
+/* tests/api/merges.c - merges and archives: what a request becomes, what is refused at once, show, list, delete. */
 #include "harness.h"
 
 static char job[64], ckpt[32];
@@ -104,10 +104,89 @@ static void showing(void)
 	teardown();
 }
 
+/* ---- archives --------------------------------------------------------------------------------------------------- */
+
+static void archiving(void)
+{
+	char body[300];
+	begin();
+	snprintf(
+		body, sizeof body,
+		"{\"checkpoints\":[\"%s\"],\"jobs\":[\"%s\"],\"which\":\"best\",\"views\":[{\"type\":\"noise\",\"std\":0.5}],"
+		"\"per_checkpoint\":9999}",
+		ckpt, job);
+	expect(422, "POST", "/v1/checkpoints:archive", body);
+	memcpy(strstr(body, "9999"), "999 ", 4);
+	struct answer a = send("POST", "/v1/checkpoints:archive", body);
+	CHECK_INT(a.r.status, 202);
+	CHECK_STR(api_response_header(&a.r, "Location"), "/v1/archives/archive_1");
+	CHECK_INT(cJSON_GetArraySize(wasd_json_get(a.json, "checkpoints")), 1); /* it is the job's best, too */
+	CHECK_STR(at_str(&a, "checkpoints/0"), ckpt);
+	CHECK_NEAR(at_num(&a, "request/views/0/std"), 0.5, 0);
+	CHECK_INT(at_num(&a, "request/per_checkpoint"), 999);
+	CHECK_INT(at_num(&a, "request/seed"), 0);
+	CHECK(!wasd_json_get(wasd_json_get(a.json, "links"), "file") && cJSON_IsNull(wasd_json_get(a.json, "message")));
+	answer_done(&a);
+	expect(409, "GET", "/v1/archives/archive_1/file", NULL);
+	t.no_archive = WASD_EBUSY;
+	expect(503, "POST", "/v1/checkpoints:archive", body);
+	teardown();
+}
+
+/* The limits; what is refused of a request is in tests/e2e/test_merge.py. */
+static void archive_limits(void)
+{
+	char body[300];
+	begin();
+	cJSON *in = cJSON_CreateObject(), *ids = cJSON_AddArrayToObject(in, "checkpoints");
+	for (int i = 0; i <= 1000; i++)
+		cJSON_AddItemToArray(ids, cJSON_CreateString(ckpt));
+	char *text = wasd_json_print(in);
+	expect(422, "POST", "/v1/checkpoints:archive", text);
+	wasd_free(text);
+	cJSON_DeleteItemFromArray(ids, 1000);
+	text = wasd_json_print(in);
+	expect(202, "POST", "/v1/checkpoints:archive", text); /* one, named a thousand times */
+	wasd_free(text);
+	cJSON_Delete(in);
+	snprintf(body, sizeof body, "{\"jobs\":[\"%s\"],\"views\":[", job);
+	for (int i = 0; i < 17; i++)
+		strcat(body, i ? ",{}" : "{}");
+	strcat(body, "]}");
+	struct answer a = send("POST", "/v1/checkpoints:archive", body);
+	CHECK_INT(a.r.status, 422);
+	CHECK_STR(at_str(&a, "errors/0/pointer"), "/views");
+	answer_done(&a);
+	teardown();
+}
+
+static void showing_archives(void)
+{
+	begin();
+	struct answer a = send("GET", "/v1/archives/archive_1?wait=1s", NULL);
+	CHECK_INT(a.r.status, 200);
+	CHECK_STR(at_str(&a, "links/file"), "/v1/archives/archive_1/file");
+	answer_done(&a);
+	a = send("GET", "/v1/archives", NULL);
+	CHECK_STR(at_str(&a, "items/0/id"), "archive_1");
+	answer_done(&a);
+	a = send("GET", "/v1/archives/archive_1/file", NULL);
+	CHECK(a.r.status == 200 && a.r.source.size == 3 && !strcmp(a.r.content_type, "application/x-tar"));
+	answer_done(&a);
+	expect(404, "GET", "/v1/archives/archive_2", NULL);
+	expect(404, "GET", "/v1/archives/archive_2/file", NULL);
+	expect(404, "DELETE", "/v1/archives/archive_2", NULL);
+	expect(204, "DELETE", "/v1/archives/archive_1", NULL);
+	teardown();
+}
+
 int main(void)
 {
 	TEST_RUN(asking);
 	TEST_RUN(refused);
 	TEST_RUN(showing);
+	TEST_RUN(archiving);
+	TEST_RUN(archive_limits);
+	TEST_RUN(showing_archives);
 	TEST_END();
 }

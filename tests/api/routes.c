@@ -21,6 +21,7 @@ static const char *param(const char *pattern, const char *name, size_t n, bool t
 		{"/v1/checkpoints/", "m", "dom:light"},
 		{"/v1/checkpoints/", "layer", "conv1"},
 		{"/v1/merges/", "id", "merge_1"},
+		{"/v1/archives/", "id", "archive_1"},
 		{"/v1/blobs/", "sha256", test_blob},
 		{"/v1/datasets/", "name", "data"},
 		{"/v1/datasets/", "v", "1"},

@@ -657,6 +657,55 @@ static _Noreturn void fake_merge(struct wasd_frame *m)
 	_exit(0);
 }
 
+/* Writes two bytes after each checkpoint that it is given. */
+static _Noreturn void fake_archive(struct wasd_frame *m)
+{
+	const char *fault = "", *out = "";
+	char part[300], path[64];
+	int64_t n = 0;
+	if (!wasd_json_str(wasd_json_get(m->json, "request"), "fault", &fault) || !wasd_json_str(m->json, "out", &out) ||
+	    !wasd_json_i64(m->json, "n", &n))
+		_exit(8);
+	snprintf(part, sizeof part, "%s.part", out);
+	FILE *f = fopen(part, "w");
+	fake_say("{\"type\":\"progress\",\"done\":1,\"of\":3}");
+	for (int i = 0; i < n; i++) {
+		char need[80];
+		snprintf(need, sizeof need, "{\"type\":\"need\",\"index\":%d,\"bytes\":%lld}", IS("beyond") ? (int)n : i,
+		         IS("huge") ? 1ll << 52 : 0ll);
+		fake_say(need);
+		if (IS("hasty"))
+			fake_say(need);
+		if (IS("diesreading"))
+			raise(SIGKILL);
+		struct wasd_frame g = fake_hear(-1, true);
+		const void *p = NULL;
+		int64_t bytes = 0;
+		if (strcmp(g.type, "given") || !wasd_json_i64(g.json, "bytes", &bytes) ||
+		    wasd_memfd_map(g.fd, (size_t)bytes, &p, NULL) || fwrite(p, 1, 2, f) != 2)
+			_exit(8);
+		wasd_memfd_unmap(p, (size_t)bytes);
+		wasd_frame_done(&g);
+	}
+	fault_file(path, getppid());
+	while (IS("slow") && access(path, F_OK)) {
+		struct wasd_frame none = fake_hear(100, true);
+		wasd_frame_done(&none);
+	}
+	if (IS("told"))
+		fake_say(
+			"{\"type\":\"failed\",\"status\":\"einval\",\"pointer\":\"/checkpoints/1\",\"message\":\"another network\"}");
+	if (IS("dies"))
+		raise(SIGKILL);
+	if (fclose(f) || rename(part, out))
+		_exit(8);
+	char done[200];
+	snprintf(done, sizeof done, "{\"type\":\"archived\",\"files\":%d,\"bytes\":%d,\"sha256\":\"%064d\"}", (int)n,
+	         IS("short") ? 1 : 2 * (int)n, 0);
+	fake_say(done);
+	_exit(0);
+}
+
 #define FAKE_INFO \
 	"{\"draw\":[1],\"macs\":7,\"macs_share\":0.7,\"val_loss\":1,\"val_acc\":0.5,\"images_per_s_1\":1,\"images_per_s_64\":2,\"latency_us\":3,\"evaluations\":4,\"aom\":{\"macs\":10}}"
 
@@ -667,6 +716,8 @@ static _Noreturn void fake_profile(void)
 	struct wasd_frame m = fake_hear(-1, true);
 	if (m.type && !strcmp(m.type, "merge"))
 		fake_merge(&m);
+	if (m.type && !strcmp(m.type, "archive"))
+		fake_archive(&m);
 	const char *name = "", *dataset = "", *desire = "";
 	int64_t threads = 0, nice = 0, bytes = 0;
 	wasd_json_str(m.json, "name", &name);

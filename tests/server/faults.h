@@ -8,6 +8,7 @@
 #include "fake_engine.h"
 #include "jobs/ingest.h"
 #include "log.h"
+#include "jobs/archive.h"
 #include "jobs/merge.h"
 #include "jobs/search.h"
 #include "jobs/scheduler.h"
@@ -31,6 +32,8 @@ static struct serving *serving;
 static struct ingest *ingest;
 static struct profiles *profiles;
 static struct merges *merges;
+static struct archives *archives;
+static int archive_idle_ms = 3600000;
 static uint64_t quota; /* bytes; 0: none */
 static char dir[64], engine[128];
 /* Used by start. A test of one of these limits sets its own; in the others a process that has no turn for a while must
@@ -88,6 +91,8 @@ __attribute__((unused)) static void start_parts(int workers)
 	struct merges_config mc = {.db = db, .sup = sup, .data_dir = dir, .threads = 2};
 	CHECK_INT(merges_create(&mc, &merges, &err), WASD_OK);
 	merges_poke(merges);
+	struct archives_config ac = {.db = db, .sup = sup, .data_dir = dir, .threads = 2, .idle_ms = archive_idle_ms};
+	CHECK_INT(archives_create(&ac, &archives, &err), WASD_OK);
 }
 
 __attribute__((unused)) static void start(int workers)
@@ -138,11 +143,13 @@ __attribute__((unused)) static void stop_parts(void)
 	ingest_stop(ingest);
 	profiles_stop(profiles);
 	merges_stop(merges);
+	archives_stop(archives);
 	serve_stop(serving);
 	supervisor_stop(sup);
 	sched_stop(jobs);
 	profiles_destroy(profiles);
 	merges_destroy(merges);
+	archives_destroy(archives);
 	storage_close(db);
 	sched_destroy(jobs);
 	ingest_destroy(ingest);

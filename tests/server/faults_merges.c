@@ -1,4 +1,4 @@
-/* Merges that fail, are deleted at any time, cannot be stored at once, or continue after a restart. */
+/* Merges and archives that fail, are deleted at any time, cannot be stored at once, or continue after a restart. */
 #include "faults.h"
 
 static char ckpt[32];
@@ -391,6 +391,146 @@ static void room_for_others(void)
 	stop();
 }
 
+/* ---- archives --------------------------------------------------------------------------------------------------- */
+
+static void ask_archive(const char *fault, const char *second, char id[40])
+{
+	struct wasd_err err = {0};
+	cJSON *record = cJSON_CreateObject(), *two = cJSON_AddArrayToObject(record, "checkpoints"),
+		  *request = cJSON_AddObjectToObject(record, "request");
+	cJSON_AddItemToArray(two, cJSON_CreateString(ckpt));
+	cJSON_AddItemToArray(two, cJSON_CreateString(second));
+	cJSON_AddStringToObject(request, "fault", fault);
+	CHECK_MSG(archives_api(archives).begin(archives, record, id, &err) == WASD_OK, "%s", err.msg);
+}
+
+/* Until it has ended, or its process waits. */
+static cJSON *wait_archive(const char *id, const char *states)
+{
+	int64_t end = wasd_mono_us() + 10000000ll * PATIENCE;
+	for (;;) {
+		cJSON *j = NULL;
+		archives_api(archives).get(archives, id, &j, NULL);
+		int64_t done = 0;
+		bool there = j && is(j, states) &&
+		             (!is(j, "running") || wasd_json_i64(wasd_json_get(j, "progress"), "done", &done));
+		if ((there && (done || !is(j, "running"))) || !j || wasd_mono_us() > end) {
+			CHECK_MSG(there, "%s: %s", id, j ? "it stays" : "it is gone");
+			return j;
+		}
+		cJSON_Delete(j);
+		poll(NULL, 0, 1);
+	}
+}
+
+static int exports(void)
+{
+	char path[200];
+	int n = 0;
+	snprintf(path, sizeof path, "%s/exports", dir);
+	DIR *d = opendir(path);
+	for (struct dirent *e; d && (e = readdir(d));)
+		n += e->d_name[0] != '.';
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static int archives_listed(void)
+{
+	cJSON *all = archives_api(archives).list(archives);
+	int n = cJSON_GetArraySize(all);
+	cJSON_Delete(all);
+	return n;
+}
+
+static void faulty_archives(void)
+{
+	static const struct {
+		const char *name, *second, *state, *in_message;
+	} cases[] = {
+		{"fine", ckpt, "ready", NULL},
+		{"told", ckpt, "failed", "another network"},
+		{"dies", ckpt, "failed", "signal 9"},
+		{"diesreading", ckpt, "failed", "signal 9"},
+		{"beyond", ckpt, "failed", "checkpoint 2 of 2"},
+		{"hasty", ckpt, "failed", "checkpoint 0 of 2"},
+		{"huge", ckpt, "failed", "are needed"},
+		{"fine", "ckpt_none", "failed", "/checkpoints/1: ckpt_none"},
+	};
+	struct wasd_err err = {0};
+	struct api_file f;
+	char id[40], short_one[40];
+	begin();
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		const char *message = NULL;
+		ask_archive(cases[i].name, cases[i].second, id);
+		cJSON *j = wait_archive(id, "ready,failed");
+		wasd_json_str(j, "message", &message);
+		CHECK_MSG(is(j, cases[i].state), "%s: %s", cases[i].name, message);
+		CHECK_MSG(!cases[i].in_message || (message && strstr(message, cases[i].in_message)), "%s: %s", cases[i].name,
+		          message);
+		cJSON_Delete(j);
+		CHECK_INT(exports(), 1); /* that of the first */
+	}
+	CHECK_INT(archives_api(archives).open(archives, id, &f, &err), WASD_ESTATE);
+	ask_archive("short", ckpt, short_one);
+	cJSON_Delete(wait_archive(short_one, "ready"));
+	CHECK_INT(archives_api(archives).open(archives, short_one, &f, &err), WASD_ECORRUPT);
+	/* The sixteenth may come, and the oldest goes. */
+	for (int i = 0; i < 10; i++) {
+		ask_archive("fine", ckpt, id);
+		cJSON_Delete(wait_archive(id, "ready"));
+	}
+	CHECK_INT(archives_listed(), 16);
+	CHECK_INT(archives_api(archives).open(archives, id, &f, &err), WASD_OK);
+	CHECK_INT((int)f.bytes, 4);
+	close(f.fd);
+	stop();
+}
+
+static void deleted_archives(void)
+{
+	char slow[40], waits[40], told[40], id[40];
+	struct wasd_err err = {0};
+	begin();
+	ask_archive("slow", ckpt, slow);
+	ask_archive("fine", ckpt, waits);
+	ask_archive("told", ckpt, told);
+	cJSON_Delete(wait_archive(slow, "running"));
+	CHECK_INT(storage_ckpt_delete(db, ckpt, "t", &err), WASD_ESTATE);
+	CHECK_MSG(strstr(err.msg, slow), "%s", err.msg);
+	CHECK_INT(archives_api(archives).forget(archives, waits, NULL), WASD_OK);
+	CHECK_INT(archives_api(archives).forget(archives, slow, NULL), WASD_OK);
+	CHECK_INT(archives_api(archives).forget(archives, slow, NULL), WASD_ENOTFOUND);
+	cJSON_Delete(wait_archive(told, "failed"));
+	/* At once: while its checkpoints are read, or before. */
+	for (int i = 0; i < 30; i++) {
+		ask_archive(i % 2 ? "fine" : "slow", ckpt, id);
+		poll(NULL, 0, i % 3);
+		CHECK_INT(archives_api(archives).forget(archives, id, NULL), WASD_OK);
+	}
+	ask_archive("told", ckpt, told);
+	cJSON_Delete(wait_archive(told, "failed"));
+	CHECK_INT(archives_listed(), 2);
+	CHECK_INT(exports(), 0);
+	CHECK_MSG(storage_ckpt_delete(db, ckpt, "t", &err) == WASD_OK, "%s", err.msg);
+	/* The daemon ends in the middle. */
+	make_ckpt("again", ckpt);
+	ask_archive("slow", ckpt, id);
+	cJSON_Delete(wait_archive(id, "running"));
+	stop_parts();
+	archive_idle_ms = 0;
+	start_parts(1);
+	CHECK_INT(exports(), 0);
+	/* Nobody asks for it. */
+	ask_archive("fine", ckpt, id);
+	reaches(archives_listed, 0);
+	CHECK_INT(exports(), 0);
+	archive_idle_ms = 3600000;
+	stop();
+}
+
 int main(int argc, char **argv)
 {
 	fake_engine_main(argc, argv);
@@ -403,5 +543,7 @@ int main(int argc, char **argv)
 	TEST_RUN(a_file_that_stays);
 	TEST_RUN(files);
 	TEST_RUN(room_for_others);
+	TEST_RUN(faulty_archives);
+	TEST_RUN(deleted_archives);
 	TEST_END();
 }

@@ -49,6 +49,7 @@
 #define WASD_METRIC_NAME 64      /* bytes of the name of one */
 #define WASD_REPORT_MODES_MAX 64 /* searched modes in one report */
 #define WASD_MERGE_MAX 8         /* checkpoints in one merge */
+#define WASD_ARCHIVE_MAX 1000    /* checkpoints in one archive */
 
 /* The task of an engine process, which is also the command that starts it. */
 enum wasd_role {
