@@ -214,13 +214,25 @@ void storage_unhold(struct storage *s, const void *ctx)
 	pthread_mutex_unlock(&s->holders_lock);
 }
 
+bool dataset_needed(struct storage *s, const char *name, int64_t version, char by[64])
+{
+	bool needed = false;
+	pthread_mutex_lock(&s->holders_lock);
+	for (int i = 0; i < STORAGE_HOLDERS && !needed; i++) {
+		const struct storage_holder *h = &s->holders[i];
+		needed = h->dataset && h->dataset(h->ctx, name, version, by);
+	}
+	pthread_mutex_unlock(&s->holders_lock);
+	return needed;
+}
+
 bool ckpt_needed(struct storage *s, const char *ckpt, char by[64])
 {
 	bool needed = false;
 	pthread_mutex_lock(&s->holders_lock);
 	for (int i = 0; i < STORAGE_HOLDERS && !needed; i++) {
 		const struct storage_holder *h = &s->holders[i];
-		needed = h->ctx && h->checkpoint(h->ctx, ckpt, by);
+		needed = h->checkpoint && h->checkpoint(h->ctx, ckpt, by);
 	}
 	pthread_mutex_unlock(&s->holders_lock);
 	return needed;

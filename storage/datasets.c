@@ -252,9 +252,31 @@ struct delete_args {
 	struct wasd_buf paths;
 };
 
-static enum wasd_status refuse_used(struct conn *c, const struct delete_args *a, struct wasd_err *err)
+/* A mode that is to be made, or the checkpoint's own that are to be measured. */
+static enum wasd_status refuse_made(struct conn *c, const struct delete_args *a, struct wasd_err *err)
 {
 	enum wasd_status st = WASD_OK;
+	sqlite3_stmt *q = q_begin(
+		c,
+		"SELECT mode,checkpoint FROM modes WHERE dataset=?1 AND (?2=0 OR dataset_version=?2) AND state IN ('queued','searching') LIMIT 1",
+		&st, err, "ti", a->name, a->version);
+	if (q_row(c, q, &st, err))
+		st = !strcmp(q_text(q, 0), STORAGE_MEASURING) ?
+		         wasd_fail_at(err, WASD_ESTATE, q_text(q, 1),
+		                      "dataset %s: the modes of checkpoint %s are measured on it", a->name, q_text(q, 1)) :
+		         wasd_fail_at(err, WASD_ESTATE, q_text(q, 1), "dataset %s: mode %s of checkpoint %s is made on it",
+		                      a->name, q_text(q, 0), q_text(q, 1));
+	q_end(c, q);
+	return st;
+}
+
+static enum wasd_status refuse_used(struct storage *s, const struct delete_args *a, struct wasd_err *err)
+{
+	struct conn *c = tx_conn(s);
+	char by[64];
+	enum wasd_status st = refuse_made(c, a, err);
+	if (!st && dataset_needed(s, a->name, a->version, by))
+		st = wasd_fail_at(err, WASD_ESTATE, by, "dataset %s: %s needs it", a->name, by);
 	sqlite3_stmt *q = q_begin(
 		c,
 		"SELECT id FROM jobs WHERE dataset=?1 AND (?2=0 OR dataset_version=?2) AND state NOT IN ('completed','failed','cancelled') LIMIT 1",
@@ -275,7 +297,7 @@ static enum wasd_status delete_tx(struct storage *s, void *ctx, struct wasd_err 
 {
 	struct delete_args *a = ctx;
 	struct conn *c = tx_conn(s);
-	enum wasd_status st = refuse_used(c, a, err);
+	enum wasd_status st = refuse_used(s, a, err);
 	int n = 0;
 	wasd_buf_done(&a->paths); /* in case this runs a second time */
 	sqlite3_stmt *q = q_begin(

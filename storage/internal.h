@@ -242,6 +242,7 @@ enum wasd_status ckpt_retention(struct storage *s, const char *job, struct wasd_
 enum wasd_status ckpt_newest(struct conn *c, const char *job, char **id, struct wasd_err *err);
 /* Sets *id to the deployment that uses the checkpoint, or NULL. */
 bool ckpt_needed(struct storage *s, const char *ckpt, char by[64]); /* by a holder */
+bool dataset_needed(struct storage *s, const char *name, int64_t version, char by[64]);
 enum wasd_status ckpt_user(struct conn *c, const char *ckpt, char **deployment, struct wasd_err *err);
 enum wasd_status ckpt_mark_corrupt(struct storage *s, const char *id, struct wasd_err *err);
 

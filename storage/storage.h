@@ -696,10 +696,11 @@ enum wasd_status storage_ckpt_pick(struct storage *s, const char *job, const cha
 enum wasd_status storage_ckpt_pin(struct storage *s, const char *id, bool pinned, const char *actor,
                                   struct wasd_err *err);
 /* Work outside the database that needs checkpoints and data sets until it has ended. Each function says whether it
- * needs the object, and what does ("merge merge_1"). On the writer's thread; they may not call storage. */
+ * needs the object, and what does ("merge merge_1"); NULL: it needs none. On the writer's thread; they may not call
+ * storage. */
 struct storage_holder {
 	bool (*checkpoint)(void *ctx, const char *checkpoint, char by[64]);
-	bool (*dataset)(void *ctx, const char *name, int64_t version, char by[64]); /* version 0: any; NULL: none */
+	bool (*dataset)(void *ctx, const char *name, int64_t version, char by[64]); /* version 0: any */
 	void *ctx;
 };
 enum { STORAGE_HOLDERS = 4 };

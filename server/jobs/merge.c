@@ -679,6 +679,26 @@ static bool needs(void *ctx, const char *checkpoint, char by[64])
 	return found;
 }
 
+/* The data set that it measures on. */
+static bool needs_dataset(void *ctx, const char *name, int64_t version, char by[64])
+{
+	struct merges *g = ctx;
+	bool found = false;
+	pthread_mutex_lock(&g->lock);
+	for (const struct merge *m = g->list; m && !found; m = m->next) {
+		const cJSON *d = wasd_json_get(m->record, "dataset");
+		const char *its = NULL;
+		int64_t n = 0;
+		wasd_json_i64(d, "version", &n);
+		found = m->state != ENDED && !m->dropped && wasd_json_str(d, "name", &its) && !strcmp(its, name) &&
+		        (!version || n == version);
+		if (found)
+			snprintf(by, 64, "merge %s", m->id);
+	}
+	pthread_mutex_unlock(&g->lock);
+	return found;
+}
+
 /* ---- start and end ---------------------------------------------------------------------------------------------- */
 
 static enum wasd_status read_record(struct merges *g, const char *name, struct wasd_err *err)
@@ -770,7 +790,7 @@ enum wasd_status merges_create(const struct merges_config *cfg, struct merges **
 		merges_destroy(g);
 		return s;
 	}
-	storage_hold(cfg->db, &(struct storage_holder){.checkpoint = needs, .ctx = g});
+	storage_hold(cfg->db, &(struct storage_holder){.checkpoint = needs, .dataset = needs_dataset, .ctx = g});
 	supervisor_call(cfg->sup, do_register, g);
 	*out = g;
 	return WASD_OK;

@@ -27,7 +27,9 @@ struct report {
 	struct reports *g;
 	enum state state; /* with lock */
 	char job[48], checkpoint[48], sha[WASD_SHA256_HEX];
-	char *path; /* of the dataset */
+	char *dataset; /* its name */
+	int64_t version;
+	char *path; /* of its file */
 	int fd;
 	int64_t bytes, more, done, of; /* more: of the modes' files behind the checkpoint */
 	bool test;
@@ -55,6 +57,7 @@ static void report_free(struct report *t)
 	task_done(&t->task);
 	cJSON_Delete(t->modes);
 	cJSON_Delete(t->profiles);
+	wasd_free(t->dataset);
 	wasd_free(t->path);
 	wasd_free(t->text);
 	wasd_free(t);
@@ -285,6 +288,11 @@ static enum wasd_status prepare(struct reports *g, const struct wanted_report *w
 	t->test = w->test;
 	snprintf(t->job, sizeof t->job, "%s", w->job->id);
 	snprintf(t->checkpoint, sizeof t->checkpoint, "%s", w->checkpoint);
+	t->version = w->job->dataset_version;
+	if (!(t->dataset = wasd_strdup(w->job->dataset))) {
+		report_free(t);
+		return wasd_fail(err, WASD_ENOMEM, "no memory for a report");
+	}
 	enum wasd_status st = dataset_file(g->cfg.db, g->cfg.data_dir, w->job->dataset, w->job->dataset_version, &t->path,
 	                                   &wait, err);
 	if (!st && wait)
@@ -421,6 +429,21 @@ struct api_reports reports_api(struct reports *g)
 	return (struct api_reports){.self = g, .get = reports_get};
 }
 
+static bool needs_dataset(void *ctx, const char *name, int64_t version, char by[64])
+{
+	struct reports *g = ctx;
+	bool found = false;
+	pthread_mutex_lock(&g->lock);
+	for (const struct report *t = g->list; t && !found; t = t->next) {
+		found = (t->state == WAITING || t->state == RUNNING) && !strcmp(t->dataset, name) &&
+		        (!version || t->version == version);
+		if (found)
+			snprintf(by, 64, "a report on %s", t->checkpoint);
+	}
+	pthread_mutex_unlock(&g->lock);
+	return found;
+}
+
 /* ---- start and end ----------------------------------------------------------------------------------------------- */
 
 static void sweep(struct reports *g, const char *dir)
@@ -448,6 +471,7 @@ enum wasd_status reports_create(const struct reports_config *cfg, struct reports
 		g->post = (struct sup_post){.fn = on_post, .ctx = g};
 		pthread_mutex_init(&g->lock, NULL);
 		sweep(g, dir);
+		storage_hold(cfg->db, &(struct storage_holder){.dataset = needs_dataset, .ctx = g});
 		*out = g;
 	} else {
 		wasd_free(g);
@@ -464,6 +488,7 @@ void reports_stop(struct reports *g)
 	g->stopping = true;
 	pthread_mutex_unlock(&g->lock);
 	supervisor_call(g->cfg.sup, kill_running, g);
+	storage_unhold(g->cfg.db, g);
 }
 
 void reports_destroy(struct reports *g)

@@ -261,9 +261,15 @@ with Daemon() as d:
 
     with case("deleted in the middle: the process ends, nothing is stored"):
         before = [i["id"] for i in c.get("/v1/checkpoints").json["items"]]
+        d.glyphs(name="its", train=100, test=20)
         gone = begin(d, checkpoints=ckpts, weights=[0.9, 0.1], path=POINTS)
         waits = begin(d, checkpoints=ckpts, weights=[0.8, 0.2])
+        its = begin(d, checkpoints=ckpts, dataset="its")
+        for where in ("/v1/datasets/its", "/v1/datasets/its/versions/1"):
+            check(f"merge {its} needs it" in c.delete(where, want=409).json["detail"], where)
         running(d, gone)
+        c.delete(f"/v1/merges/{its}", want=204)
+        c.delete("/v1/datasets/its", want=204)
         c.delete(f"/v1/merges/{gone}", want=204)
         c.get(f"/v1/merges/{gone}", want=404)
         made = ended(d, waits)["checkpoint"]

@@ -34,6 +34,29 @@ static enum wasd_status make_ready(struct storage *s, const char *id, const char
 	return storage_profile_ready(s, id, "{\"macs\":70}", NULL, overlay, strlen(overlay), sha, &err);
 }
 
+/* Its data set stays until it is made, or the modes are measured. */
+static void test_dataset_stays(void)
+{
+	static const char *const names[] = {"light", STORAGE_MEASURING};
+	for (int i = 0; i < 2; i++) {
+		struct storage *s = store_with_ckpt();
+		struct storage_profile p = {0};
+		struct storage_profile_in in = asked(names[i]);
+		OK(move(s, job, "completed"));
+		OK(storage_profile_begin(s, &in, &p, NULL, &err));
+		FAILS(storage_dataset_delete(s, "glyphs", 0, "me", NULL, &err), WASD_ESTATE);
+		CHECK_STR(err.pointer, ck);
+		CHECK_MSG(strstr(err.msg, i ? "are measured on it" : "mode dom:light"), "%s", err.msg);
+		FAILS(storage_dataset_delete(s, "glyphs", 1, "me", NULL, &err), WASD_ESTATE);
+		OK(storage_profile_searching(s, p.id, &err));
+		FAILS(storage_dataset_delete(s, "glyphs", 1, "me", NULL, &err), WASD_ESTATE);
+		OK(storage_profile_fail(s, p.id, "no luck", &err));
+		OK(storage_dataset_delete(s, "glyphs", 1, "me", NULL, &err));
+		storage_profile_done(&p);
+		end_store(s);
+	}
+}
+
 /* What the checkpoint's info has below that path, or "". */
 static void info_of(struct storage *s, const char *path, char out[100])
 {
@@ -695,6 +718,7 @@ static void test_no_memory(void)
 int main(void)
 {
 	TEST_RUN(test_life);
+	TEST_RUN(test_dataset_stays);
 	TEST_RUN(test_kinds_and_measuring);
 	TEST_RUN(test_memfd);
 	TEST_RUN(test_deployments);
