@@ -469,7 +469,7 @@ enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err)
 
 enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err)
 {
-	if (!e->opts.keep_all)
+	if (!e->opts.keep_all && (i <= 0 || i != e->opts.kept))
 		return wasd_fail(err, WASD_ESTATE, "only a plan with keep_all keeps activations");
 	if (i < 0 || i >= e->model->graph->n_nodes || !e->plan.value[i].data)
 		return wasd_fail(err, WASD_EINVAL, "node %d is not computed by this plan", i);

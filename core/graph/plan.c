@@ -222,7 +222,7 @@ static int last_read(const struct builder *b, wasd_node v, int made)
 {
 	const struct plan *p = b->p;
 	int last = made < 0 ? 0 : made;
-	if (v == b->g->output)
+	if (v == b->g->output || (v && v == b->o->kept))
 		last = p->n_steps;
 	if (b->o->keep_all || b->b->plain)
 		return time_back(p, -1);

@@ -175,6 +175,8 @@ struct wasd_exec_opts {
 	int batch;                /* maximum N */
 	bool training;            /* plan backward and keep its inputs */
 	bool keep_all;            /* keep every node's output after the pass (wasd_exec_activation, _forward_from) */
+	wasd_node kept;           /* keep this node's output after the pass as well, > 0; 0: none. With a backend that fuses
+	                             layers it must be the last of its chain (graph/plan.h) */
 	bool constant_weights;    /* the master block no longer changes: kernels keep packed forms of it, shared by all such
 	                             execs of the model */
 	struct wasd_arena *arena; /* memory of the passes; not for training, where backward reads what forward left. NULL:
@@ -241,7 +243,7 @@ enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double sm
 /* Adds d loss/d parameter to the model's gradient block, through the recipe into plain weights and alphas. Call it
  * once per forward and loss. */
 enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err);
-/* Copies node i's output of the last forward as (n,c,h,w). WASD_ESTATE unless keep_all is set. */
+/* Copies node i's output of the last forward as (n,c,h,w). WASD_ESTATE unless keep_all is set or i is `kept`. */
 enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err);
 size_t wasd_exec_bytes(const struct wasd_exec *e); /* planned memory, without a shared arena */
 /* What an exec would take, without its memory: makes the plan and drops it. workspace: scratch memory of the kernels,
