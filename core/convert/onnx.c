@@ -541,6 +541,13 @@ enum wasd_status wasd_export_onnx(const struct wasd_mode_source *from, void **ou
 	enum wasd_status s = wasd_bundle_create(from, &b, err);
 	if (s)
 		return s;
+	int parts = wasd_bundle_parts(b);
+	if (parts) {
+		wasd_bundle_unref(b);
+		return wasd_fail(err, WASD_EUNSUPPORTED,
+		                 "mode %s chooses among %d networks for each image: export the modes that it chooses among",
+		                 from->name, parts);
+	}
 	o.model = bundle_model(b);
 	o.graph = wasd_model_graph(o.model);
 	o.value = wasd_calloc((size_t)wasd_graph_nodes(o.graph), sizeof *o.value);

@@ -240,6 +240,12 @@ static void on_unload(struct server *s, struct wasd_frame *m)
 
 /* ---- profiles ------------------------------------------------------------------------------------------------ */
 
+static struct wasd_bundle *loaded_bundle(void *ctx, const char *mode)
+{
+	struct served *m = find_mode(ctx, mode);
+	return m ? m->bundle : NULL;
+}
+
 /* The checkpoint and its mode file come in one payload. The new mode replaces an existing one of the same name. */
 static enum wasd_status add_profile(struct server *s, const struct wasd_frame *m, struct loaded *b, const char *name,
                                     struct wasd_err *err)
@@ -259,7 +265,9 @@ static enum wasd_status add_profile(struct server *s, const struct wasd_frame *m
 		                                          .len = (size_t)bytes,
 		                                          .mode_file = (const char *)p.data + bytes,
 		                                          .mode_len = p.len - (size_t)bytes,
-		                                          .name = name},
+		                                          .name = name,
+		                                          .have = loaded_bundle,
+		                                          .ctx = b},
 		               err);
 	wasd_payload_done(&p);
 	struct served *there = st ? NULL : find_mode(b, name), *made = &b->mode[b->n - 1];
@@ -460,7 +468,7 @@ static void answer_classes(struct engine_link *l, const struct request *r, const
 		cJSON_AddItemToArray(results, one);
 	}
 	cJSON *j = wasd_message("classified", "re:i results:j macs:i timing_us:j", (int64_t)r->seq, results,
-	                        (int64_t)wasd_bundle_macs(b), timing_json(r));
+	                        (int64_t)wasd_predictor_macs(r->on->predictor), timing_json(r));
 	send_or_error(l, r->seq, with_crops(j, r), NULL, 0, -1);
 }
 
@@ -478,7 +486,8 @@ static void answer_logits(struct engine_link *l, const struct request *r, const 
 		return;
 	}
 	cJSON *j = wasd_message("inferred", "re:i n:i classes:i bytes:i macs:i timing_us:j", (int64_t)r->seq, (int64_t)r->n,
-	                        (int64_t)classes, (int64_t)len, (int64_t)wasd_bundle_macs(bundle_of(r)), timing_json(r));
+	                        (int64_t)classes, (int64_t)len, (int64_t)wasd_predictor_macs(r->on->predictor),
+	                        timing_json(r));
 	j = with_crops(j, r);
 	if (fd < 0) {
 		send_or_error(l, r->seq, j, out, len, -1);

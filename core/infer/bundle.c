@@ -2,7 +2,8 @@
  *
  * AOM uses the weights as they are, with the statistics measured under them. DOM uses the weights that the
  * recorded recipe forms, W = alpha T(PW), with the statistics measured under those. Either is folded (fold.h). A mode
- * may replace the network first (modes/slim.c: without its dead channels). */
+ * may replace the network first (modes/slim.c: without its dead channels). A mode with parts is the bundles of other
+ * modes of the checkpoint and what chooses among them (modes/dynamic.c); it has no network of its own. */
 #include "infer/bundle.h"
 #include "graph/graph.h"
 #include "infer/fold.h"
@@ -12,6 +13,7 @@
 #include "wasd/pixel.h"
 #include "wasd/weights.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -28,8 +30,17 @@ struct wasd_bundle {
 	struct wasd_pixels pixels;
 	struct folded net;
 	struct wasd_quant *quant; /* NULL: float */
+	struct wasd_bundle *part[MODE_PARTS_MAX];
+	int parts;                  /* 0: it has a network, net */
+	struct mode_router *router; /* with parts */
 	uint64_t macs;
 };
+
+/* The bundle whose network all images go through. */
+static const struct wasd_bundle *first(const struct wasd_bundle *b)
+{
+	return b->parts ? b->part[0] : b;
+}
 
 void wasd_normalise(const struct wasd_pixels *p, struct wasd_shape s, const uint8_t *px, real *x)
 {
@@ -151,14 +162,75 @@ static enum wasd_status quantise(const struct source *s, struct wasd_bundle *b, 
 	return st;
 }
 
+/* A mode with a network. */
+static enum wasd_status compile(struct source *src, struct wasd_bundle **b, struct wasd_err *err)
+{
+	enum wasd_status s = load_model(src, err);
+	if (!s)
+		s = bundle_compile(src->model, src->recipe, WASD_STATS_AOM, b, err);
+	return s || !src->mode.kind->quant ? s : quantise(src, *b, err);
+}
+
+/* ---- a mode with parts ---- */
+
+static enum wasd_status open_part(const struct source *s, const struct wasd_mode_source *from, const char *name,
+                                  struct wasd_bundle **out, struct wasd_err *err)
+{
+	struct mode mode;
+	enum wasd_status st = checkpoint_mode(&s->ckpt, name, &mode, err);
+	if (!st && mode.kind->parts)
+		return wasd_fail_at(err, WASD_ECORRUPT, "/widths", "mode %s has parts itself", name);
+	struct wasd_bundle *have = st || !from->have ? NULL : from->have(from->ctx, name);
+	if (!have)
+		return st ? st :
+		            wasd_bundle_create(&(struct wasd_mode_source){.file = from->file, .len = from->len, .name = name},
+		                               out, err);
+	*out = wasd_bundle_ref(have);
+	return WASD_OK;
+}
+
+/* The statistics in its file are not used, but a file with other tensors is refused as any is. */
+static enum wasd_status check_file(struct source *s, struct wasd_err *err)
+{
+	enum wasd_status st = checkpoint_graph(&s->ckpt, &s->graph, err);
+	real *stats = st ? NULL : wasd_calloc(wasd_graph_stats_count(s->graph) + 1, sizeof *stats);
+	if (!st)
+		st = stats ? load_stats(s, stats, err) : wasd_fail(err, WASD_ENOMEM, "bundle");
+	wasd_free(stats);
+	return st;
+}
+
+static enum wasd_status assemble(struct source *s, const struct wasd_mode_source *from, struct wasd_bundle **out,
+                                 struct wasd_err *err)
+{
+	char name[MODE_PARTS_MAX][WASD_MODE_LEN];
+	uint64_t macs[MODE_PARTS_MAX];
+	int n = 0;
+	enum wasd_status st = check_file(s, err);
+	if (st || (st = s->mode.kind->parts(&s->mode, name, &n, err)))
+		return st;
+	struct wasd_bundle *b = *out = wasd_calloc(1, sizeof *b);
+	if (!b)
+		return wasd_fail(err, WASD_ENOMEM, "bundle");
+	atomic_init(&b->refs, 1);
+	for (; b->parts < n; b->parts++) {
+		if ((st = open_part(s, from, name[b->parts], &b->part[b->parts], err)))
+			return st;
+		macs[b->parts] = wasd_bundle_macs(b->part[b->parts]);
+	}
+	st = s->mode.kind->route(&s->mode, b->part[0]->net.graph, macs, &b->router, err);
+	b->macs = st ? 0 : b->router->macs;
+	return st;
+}
+
 enum wasd_status wasd_bundle_create(const struct wasd_mode_source *from, struct wasd_bundle **out, struct wasd_err *err)
 {
 	struct source src = {0};
 	struct wasd_bundle *b = NULL;
 	enum wasd_status s = find_mode(&src, from, err);
-	if (s || (s = load_model(&src, err)) || (s = bundle_compile(src.model, src.recipe, WASD_STATS_AOM, &b, err)))
-		goto end;
-	if (src.mode.kind->quant && (s = quantise(&src, b, err)))
+	if (!s)
+		s = src.mode.kind->parts ? assemble(&src, from, &b, err) : compile(&src, &b, err);
+	if (s)
 		goto end;
 	memcpy(b->mode, src.mode.name, sizeof b->mode);
 	b->kind = src.mode.kind;
@@ -204,6 +276,10 @@ void wasd_bundle_unref(struct wasd_bundle *b)
 	if (!b || atomic_fetch_sub(&b->refs, 1) > 1)
 		return;
 	quant_destroy(b->quant);
+	for (int i = 0; i < b->parts; i++)
+		wasd_bundle_unref(b->part[i]);
+	if (b->router)
+		b->router->destroy(b->router);
 	folded_done(&b->net);
 	cJSON_Delete(b->class_names);
 	cJSON_Delete(b->recipe);
@@ -221,11 +297,11 @@ const char *wasd_bundle_arch(const struct wasd_bundle *b)
 }
 struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b)
 {
-	return wasd_graph_input_shape(b->net.graph);
+	return wasd_graph_input_shape(first(b)->net.graph);
 }
 int wasd_bundle_classes(const struct wasd_bundle *b)
 {
-	return wasd_graph_classes(b->net.graph);
+	return wasd_graph_classes(first(b)->net.graph);
 }
 const struct wasd_prepare *wasd_bundle_prepare(const struct wasd_bundle *b)
 {
@@ -241,16 +317,33 @@ uint64_t wasd_bundle_macs(const struct wasd_bundle *b)
 }
 size_t wasd_bundle_bytes(const struct wasd_bundle *b)
 {
+	size_t sum = b->router ? b->router->bytes : 0;
+	for (int i = 0; i < b->parts; i++)
+		sum += wasd_bundle_bytes(b->part[i]);
+	if (b->parts)
+		return sum;
 	return wasd_graph_param_count(b->net.graph) * sizeof(real) + wasd_model_packed_bytes(b->net.model) +
 	       (b->quant ? quant_bytes(b->net.graph, b->quant) : 0);
 }
 struct wasd_model *wasd_bundle_model(struct wasd_bundle *b)
 {
-	return b->net.model;
+	return first(b)->net.model;
 }
 const bool *wasd_bundle_summed(const struct wasd_bundle *b)
 {
-	return b->net.summed;
+	return first(b)->net.summed;
+}
+int wasd_bundle_parts(const struct wasd_bundle *b)
+{
+	return b->parts;
+}
+struct wasd_bundle *bundle_part(const struct wasd_bundle *b, int i)
+{
+	return b->part[i];
+}
+const struct mode_router *bundle_router(const struct wasd_bundle *b)
+{
+	return b->router;
 }
 
 /* The float weights of layers that have 8-bit ones. */
@@ -280,6 +373,7 @@ static uint64_t coarse_macs(const struct wasd_graph *g, const struct wasd_quant 
 enum wasd_status bundle_quantise(struct wasd_bundle *b, const struct wasd_quant *q, struct wasd_err *err)
 {
 	struct wasd_quant *own = NULL;
+	assert(!b->parts);
 	enum wasd_status s = b->quant ? wasd_fail(err, WASD_ESTATE, "the bundle is an int8 network already") :
 	                                quant_check(b->net.model, q, err);
 	if (s || (s = quant_copy(b->net.graph, q, &own, err)))

@@ -23,5 +23,11 @@ static inline struct wasd_model *bundle_model(struct wasd_bundle *b)
  * not sound (quant_check). */
 enum wasd_status bundle_quantise(struct wasd_bundle *b, const struct wasd_quant *q, struct wasd_err *err);
 const struct wasd_quant *bundle_quant(const struct wasd_bundle *b); /* NULL: it computes in float */
+/* Of a bundle with wasd_bundle_parts: part i, borrowed, and what chooses among them (NULL: it has none). */
+struct wasd_bundle *bundle_part(const struct wasd_bundle *b, int i);
+const struct mode_router *bundle_router(const struct wasd_bundle *b);
+/* The part that answered image i of the last run, from 0. Only of a bundle with parts, i below the images of that run.
+ */
+int predictor_choice(const struct wasd_predictor *p, int i);
 
 #endif

@@ -1,6 +1,9 @@
 /* infer/predictor.c - runs a bundle. There is one plan for each of a few batch sizes, made when first needed: a
  * plan allocates buffers and chooses kernels for its largest batch, so a single image should not run in the plan
- * for 64. All plans compute in one arena. */
+ * for 64. All plans compute in one arena.
+ *
+ * A bundle with parts has a predictor for each of them. The first computes all images and keeps the maps that the
+ * router reads; then every other part computes the images that go there, together. */
 #include "infer/bundle.h"
 
 #include <string.h>
@@ -13,7 +16,35 @@ struct wasd_predictor {
 	struct wasd_predictor_opts opts;
 	struct wasd_arena *own; /* NULL: the arena is shared with other predictors */
 	struct wasd_exec *exec[BUCKETS];
+	wasd_node kept; /* what the router of a bundle that this is the first part of reads; 0: nothing */
+	/* of a bundle with parts: */
+	struct wasd_predictor *part[MODE_PARTS_MAX];
+	real *maps; /* of one pass, at kept */
+	float *means, *scratch;
+	real *images, *answers; /* of one pass: those that go to a part */
+	int *choice, n;         /* the last run's n images */
+	int room;               /* of choice */
 };
+
+static enum wasd_status create_parts(struct wasd_predictor *p, struct wasd_err *err)
+{
+	const struct mode_router *r = bundle_router(p->bundle);
+	struct wasd_shape in = wasd_bundle_shape(p->bundle),
+					  map = wasd_graph_node_info(wasd_model_graph(wasd_bundle_model(p->bundle)), r->at).shape;
+	enum wasd_status s = WASD_OK;
+	p->maps = wasd_calloc(WASD_PREDICT_MAX * wasd_shape_count(map), sizeof *p->maps);
+	p->means = wasd_calloc((size_t)r->channels, sizeof *p->means);
+	p->scratch = wasd_calloc((size_t)r->scratch, sizeof *p->scratch);
+	p->images = wasd_calloc(WASD_PREDICT_MAX * wasd_shape_count(in), sizeof *p->images);
+	p->answers = wasd_calloc(WASD_PREDICT_MAX * (size_t)wasd_bundle_classes(p->bundle), sizeof *p->answers);
+	if (!p->maps || !p->means || !p->scratch || !p->images || !p->answers)
+		return wasd_fail(err, WASD_ENOMEM, "predictor");
+	for (int i = 0; !s && i < wasd_bundle_parts(p->bundle); i++)
+		s = wasd_predictor_create(bundle_part(p->bundle, i), &p->opts, &p->part[i], err);
+	if (!s)
+		p->part[0]->kept = r->at;
+	return s;
+}
 
 enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_predictor_opts *o,
                                        struct wasd_predictor **out, struct wasd_err *err)
@@ -24,24 +55,33 @@ enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_
 	p->bundle = wasd_bundle_ref(b);
 	p->opts = *o;
 	enum wasd_status s = o->arena ? WASD_OK : wasd_arena_create(&p->own, err);
-	if (s) {
-		wasd_predictor_destroy(p);
-		return s;
-	}
-	if (p->own)
+	if (!s && p->own)
 		p->opts.arena = p->own;
-	*out = p;
-	return WASD_OK;
+	if (!s && wasd_bundle_parts(b))
+		s = create_parts(p, err);
+	if (s)
+		wasd_predictor_destroy(p);
+	else
+		*out = p;
+	return s;
 }
 
 void wasd_predictor_destroy(struct wasd_predictor *p)
 {
 	if (!p)
 		return;
+	for (int i = 0; i < MODE_PARTS_MAX; i++)
+		wasd_predictor_destroy(p->part[i]);
 	for (int i = 0; i < BUCKETS; i++)
 		wasd_exec_destroy(p->exec[i]);
 	wasd_arena_destroy(p->own);
 	wasd_bundle_unref(p->bundle);
+	wasd_free(p->maps);
+	wasd_free(p->means);
+	wasd_free(p->scratch);
+	wasd_free(p->images);
+	wasd_free(p->answers);
+	wasd_free(p->choice);
 	wasd_free(p);
 }
 
@@ -50,6 +90,8 @@ size_t wasd_predictor_bytes(const struct wasd_predictor *p)
 	size_t sum = p->own ? wasd_arena_bytes(p->own) : 0;
 	for (int i = 0; i < BUCKETS; i++)
 		sum += p->exec[i] ? wasd_exec_bytes(p->exec[i]) : 0;
+	for (int i = 0; i < MODE_PARTS_MAX; i++)
+		sum += p->part[i] ? wasd_predictor_bytes(p->part[i]) : 0;
 	return sum;
 }
 
@@ -63,6 +105,8 @@ static int bucket_of(int n)
 
 struct cJSON *wasd_predictor_explain(const struct wasd_predictor *p, int n)
 {
+	if (p->part[0])
+		return wasd_predictor_explain(p->part[0], n);
 	const struct wasd_exec *e = p->exec[bucket_of(n < WASD_PREDICT_MAX ? n : WASD_PREDICT_MAX)];
 	return e ? wasd_exec_explain(e) : NULL;
 }
@@ -73,6 +117,7 @@ static enum wasd_status plan_for(struct wasd_predictor *p, int n, struct wasd_ex
 	if (!p->exec[i]) {
 		struct wasd_exec_opts o = {.batch = bucket[i],
 		                           .constant_weights = true,
+		                           .kept = p->kept,
 		                           .arena = p->opts.arena,
 		                           .precision = p->opts.precision,
 		                           .quant = bundle_quant(p->bundle),
@@ -85,20 +130,125 @@ static enum wasd_status plan_for(struct wasd_predictor *p, int n, struct wasd_ex
 	return WASD_OK;
 }
 
-enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err)
+/* Up to WASD_PREDICT_MAX images. *ran: the plan that computed them. */
+static enum wasd_status run_pass(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_exec **ran,
+                                 struct wasd_err *err)
+{
+	size_t classes = (size_t)wasd_bundle_classes(p->bundle);
+	struct wasd_pass pass = {.n = n, .bn = WASD_BN_SET, .set = WASD_STATS_AOM};
+	enum wasd_status s = plan_for(p, n, ran, err);
+	if (!s)
+		s = wasd_exec_forward(*ran, x, &pass, err);
+	if (!s)
+		memcpy(logits, wasd_exec_logits(*ran), (size_t)n * classes * sizeof *logits);
+	return s;
+}
+
+static enum wasd_status run_all(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err)
 {
 	size_t image = wasd_shape_count(wasd_bundle_shape(p->bundle)), classes = (size_t)wasd_bundle_classes(p->bundle);
-	for (int at = 0; at < n; at += WASD_PREDICT_MAX) {
-		struct wasd_pass pass = {.n = n - at < WASD_PREDICT_MAX ? n - at : WASD_PREDICT_MAX,
-		                         .bn = WASD_BN_SET,
-		                         .set = WASD_STATS_AOM};
-		struct wasd_exec *e;
-		enum wasd_status s = plan_for(p, pass.n, &e, err);
-		if (!s)
-			s = wasd_exec_forward(e, x + (size_t)at * image, &pass, err);
-		if (s)
-			return s;
-		memcpy(logits + (size_t)at * classes, wasd_exec_logits(e), (size_t)pass.n * classes * sizeof *logits);
+	struct wasd_exec *e;
+	enum wasd_status s = WASD_OK;
+	for (int at = 0; !s && at < n; at += WASD_PREDICT_MAX)
+		s = run_pass(p, x + (size_t)at * image, n - at < WASD_PREDICT_MAX ? n - at : WASD_PREDICT_MAX,
+		             logits + (size_t)at * classes, &e, err);
+	return s;
+}
+
+/* ---- parts ---- */
+
+/* The part of each of the n images of a pass whose maps are there. */
+static void choose(struct wasd_predictor *p, struct wasd_shape map, int n, int *choice)
+{
+	const struct mode_router *r = bundle_router(p->bundle);
+	int plane = map.h * map.w;
+	const real *v = p->maps;
+	for (int i = 0; i < n; i++) {
+		for (int c = 0; c < map.c; c++) {
+			double sum = 0;
+			for (int k = 0; k < plane; k++)
+				sum += (double)*v++;
+			p->means[c] = (float)(sum / plane);
+		}
+		choice[i] = r->choose(r, p->means, p->scratch);
 	}
-	return WASD_OK;
+}
+
+/* All images in the first part, and where each goes. */
+static enum wasd_status run_first(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err)
+{
+	wasd_node kept = p->part[0]->kept;
+	struct wasd_shape map = wasd_graph_node_info(wasd_model_graph(wasd_bundle_model(p->bundle)), kept).shape;
+	size_t image = wasd_shape_count(wasd_bundle_shape(p->bundle)), classes = (size_t)wasd_bundle_classes(p->bundle);
+	struct wasd_exec *e;
+	enum wasd_status s = WASD_OK;
+	for (int at = 0; !s && at < n; at += WASD_PREDICT_MAX) {
+		int some = n - at < WASD_PREDICT_MAX ? n - at : WASD_PREDICT_MAX;
+		s = run_pass(p->part[0], x + (size_t)at * image, some, logits + (size_t)at * classes, &e, err);
+		if (!s)
+			s = wasd_exec_activation(e, kept, p->maps, err);
+		if (!s)
+			choose(p, map, some, p->choice + at);
+	}
+	return s;
+}
+
+/* The images that go to `part`, in their order, as run_all would compute them alone. */
+static enum wasd_status run_part(struct wasd_predictor *p, int part, const real *x, int n, real *logits,
+                                 struct wasd_err *err)
+{
+	size_t image = wasd_shape_count(wasd_bundle_shape(p->bundle)), classes = (size_t)wasd_bundle_classes(p->bundle);
+	int of[WASD_PREDICT_MAX], some = 0;
+	struct wasd_exec *e;
+	enum wasd_status s = WASD_OK;
+	for (int i = 0; !s && i <= n; i++) {
+		if (i < n && p->choice[i] == part) {
+			memcpy(p->images + (size_t)some * image, x + (size_t)i * image, image * sizeof *x);
+			of[some++] = i;
+		}
+		if (some < WASD_PREDICT_MAX && (i < n || !some))
+			continue;
+		s = run_pass(p->part[part], p->images, some, p->answers, &e, err);
+		for (int k = 0; !s && k < some; k++)
+			memcpy(logits + (size_t)of[k] * classes, p->answers + (size_t)k * classes, classes * sizeof *logits);
+		some = 0;
+	}
+	return s;
+}
+
+static enum wasd_status run_parts(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err)
+{
+	p->n = 0;
+	if (n > p->room) {
+		int *more = wasd_realloc(p->choice, (size_t)n * sizeof *more);
+		if (!more)
+			return wasd_fail(err, WASD_ENOMEM, "%d images", n);
+		p->choice = more;
+		p->room = n;
+	}
+	enum wasd_status s = run_first(p, x, n, logits, err);
+	for (int i = 1; !s && i < wasd_bundle_parts(p->bundle); i++)
+		s = run_part(p, i, x, n, logits, err);
+	p->n = s ? 0 : n;
+	return s;
+}
+
+enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err)
+{
+	return p->part[0] ? run_parts(p, x, n, logits, err) : run_all(p, x, n, logits, err);
+}
+
+int predictor_choice(const struct wasd_predictor *p, int i)
+{
+	return p->choice[i];
+}
+
+uint64_t wasd_predictor_macs(const struct wasd_predictor *p)
+{
+	if (!p->part[0] || !p->n)
+		return wasd_bundle_macs(p->bundle);
+	uint64_t sum = 0;
+	for (int i = 0; i < p->n; i++)
+		sum += p->choice[i] ? wasd_bundle_macs(bundle_part(p->bundle, p->choice[i])) : 0;
+	return wasd_bundle_macs(bundle_part(p->bundle, 0)) + bundle_router(p->bundle)->own + sum / (uint64_t)p->n;
 }

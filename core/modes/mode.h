@@ -23,6 +23,21 @@ struct wasd_bundle;
 struct wasd_slim;
 struct wasd_quant;
 
+/* How a mode answers each image with one of several modes of the checkpoint's own list, its parts. All images go
+ * through the first part, and the means over the maps of one of its layers decide which part answers. */
+enum { MODE_PARTS_MAX = 8 };
+struct mode_router {
+	wasd_node at;  /* that layer, of the first part's folded network: the last of its chain (graph/plan.h) */
+	int channels;  /* of it */
+	int scratch;   /* floats that choose needs room for */
+	uint64_t own;  /* multiply-adds of choose */
+	uint64_t macs; /* of an image altogether, mean over the validation images */
+	size_t bytes;  /* of what choose reads */
+	/* The index of the part that answers the image of these means, (channels). Any thread. */
+	int (*choose)(const struct mode_router *r, const float *means, float *scratch);
+	void (*destroy)(struct mode_router *r);
+};
+
 /* A way to ask for a mode of a kind: the value of "desire" in a request, and what belongs to it. */
 struct mode_desire {
 	const char *name;                 /* "int8"; no two desires of all kinds have the same */
@@ -64,13 +79,20 @@ struct mode_kind {
 	 * computes in float. */
 	enum wasd_status (*quant)(const struct mode *m, const struct wasd_graph *g, struct wasd_quant **out,
 	                          struct wasd_err *err);
+	/* Names the parts of a mode that has several, in place of reshape; 2 to MODE_PARTS_MAX. Anyone may have written the
+	 * recipe: the caller checks that the checkpoint has them, and that they have no parts. NULL: it has one network. */
+	enum wasd_status (*parts)(const struct mode *m, char part[MODE_PARTS_MAX][WASD_MODE_LEN], int *n,
+	                          struct wasd_err *err);
+	/* Makes what chooses among them, for the folded network of the first and the multiply-adds of each. */
+	enum wasd_status (*route)(const struct mode *m, const struct wasd_graph *first, const uint64_t *macs,
+	                          struct mode_router **out, struct wasd_err *err);
 };
 const struct mode_kind *mode_kind_at(int i);              /* NULL after the last */
 const struct mode_kind *mode_kind_find(const char *name); /* NULL: unknown */
 /* Further rows, defined by the program that core is linked into; they follow those of the table and end at NULL.
  * Optional: the symbol is weak. */
 extern const struct mode_kind *const mode_kind_more[] __attribute__((weak));
-extern const struct mode_kind mode_plain, mode_draw, mode_slim, mode_width, mode_int8;
+extern const struct mode_kind mode_plain, mode_draw, mode_slim, mode_width, mode_int8, mode_dynamic;
 
 /* A parsed entry of the list. */
 struct mode {
@@ -106,12 +128,15 @@ struct mode_making {
 	/* The checkpoint's network with its parameters. WASD_STATS_AOM has the statistics of the base mode; the other sets
 	 * are free to use. */
 	struct wasd_model *model;
+	const void *file; /* the checkpoint */
+	size_t len;
 	const struct mode *base;    /* name, kind, recipe and tensors of the base mode */
 	struct wasd_bundle *served; /* the base mode as it is served: folded */
 	/* The training images without those held out, and those: templates for wasd_loader_create, without augmentation, in
 	 * batches of .batch; a kind may change batch, subset and prefetch. */
 	const struct wasd_loader_opts *train, *val;
-	uint64_t seed; /* of the run */
+	uint64_t seed;       /* of the run */
+	const char *backend; /* as in wasd_exec_opts */
 	/* Tells the progress, and whether to go on: false ends the making with WASD_ECANCELLED. Never NULL. */
 	bool (*go_on)(void *ctx, int done, int of);
 	void *ctx;

@@ -5,7 +5,8 @@
 
 const struct mode_kind *mode_kind_at(int i)
 {
-	static const struct mode_kind *const table[] = {&mode_plain, &mode_draw, &mode_slim, &mode_width, &mode_int8};
+	static const struct mode_kind *const table[] = {&mode_plain, &mode_draw, &mode_slim,
+	                                                &mode_width, &mode_int8, &mode_dynamic};
 	int n = (int)(sizeof table / sizeof table[0]);
 	if (i < n)
 		return i >= 0 ? table[i] : NULL;

@@ -9,8 +9,7 @@
 #include <stdlib.h>
 
 enum { JUDGE_BATCHES = 5 };
-#define HOLDOUT 0.1      /* share of the training images, if the run held out none */
-#define TIMING_US 200000 /* duration of a speed measurement */
+#define HOLDOUT 0.1 /* share of the training images, if the run held out none */
 
 static enum wasd_status build_network(struct maker *m, struct wasd_err *err)
 {
@@ -133,21 +132,22 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-enum wasd_status maker_time(struct wasd_predictor *p, const struct wasd_bundle *b, int n, double *us,
-                            struct wasd_err *err)
+enum wasd_status maker_time(struct wasd_predictor *p, const struct wasd_bundle *b, const struct maker_timing *o,
+                            double *us, struct wasd_err *err)
 {
 	enum { MOST = 64, LEAST = 5 };
 	double t[MOST];
-	int k = 0;
-	real *x = wasd_calloc((size_t)n * wasd_shape_count(wasd_bundle_shape(b)), sizeof *x),
+	int k = 0, n = o->n;
+	real *zeros = o->x ? NULL : wasd_calloc((size_t)n * wasd_shape_count(wasd_bundle_shape(b)), sizeof *zeros),
 		 *y = wasd_calloc((size_t)n * (size_t)wasd_bundle_classes(b), sizeof *y);
+	const real *x = o->x ? o->x : zeros;
 	enum wasd_status s = x && y ? wasd_predictor_run(p, x, n, y, err) : wasd_fail(err, WASD_ENOMEM, "%d images", n);
-	for (int64_t begin = wasd_mono_us(); !s && k < MOST && (k < LEAST || wasd_mono_us() - begin < TIMING_US); k++) {
+	for (int64_t begin = wasd_mono_us(); !s && k < MOST && (k < LEAST || wasd_mono_us() - begin < o->us); k++) {
 		int64_t at = wasd_mono_us();
 		s = wasd_predictor_run(p, x, n, y, err);
 		t[k] = (double)(wasd_mono_us() - at);
 	}
-	wasd_free(x);
+	wasd_free(zeros);
 	wasd_free(y);
 	if (s)
 		return s;

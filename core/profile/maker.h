@@ -59,7 +59,13 @@ void maker_set_draw(struct maker *m, const int *pick);
 /* A tick that calls the caller's go_on. */
 struct measure_tick maker_tick(struct maker *m);
 /* Median time of n images, in microseconds. */
-enum wasd_status maker_time(struct wasd_predictor *p, const struct wasd_bundle *b, int n, double *us,
-                            struct wasd_err *err);
+#define MAKER_TIMING_US 200000
+struct maker_timing {
+	int n;
+	const real *x; /* NULL: zeros, which take as long as any images in one network */
+	int64_t us;    /* duration of the measurement; 0: five runs */
+};
+enum wasd_status maker_time(struct wasd_predictor *p, const struct wasd_bundle *b, const struct maker_timing *o,
+                            double *us, struct wasd_err *err);
 
 #endif

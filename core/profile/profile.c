@@ -182,7 +182,7 @@ static enum wasd_status latency_of(struct maker *m, const struct wasd_recipe *r,
 	if (!s)
 		s = wasd_predictor_create(b, &(struct wasd_predictor_opts){.backend = m->o->backend}, &p, err);
 	if (!s)
-		s = maker_time(p, b, 1, us, err);
+		s = maker_time(p, b, &(struct maker_timing){.n = 1, .us = MAKER_TIMING_US}, us, err);
 	wasd_predictor_destroy(p);
 	wasd_bundle_unref(b);
 	return s;

@@ -58,7 +58,11 @@ static void done(struct made *m)
 
 static struct wasd_mode_source source(const char *name, const void *file, size_t len)
 {
-	return (struct wasd_mode_source){made_of->file, made_of->len, file, len, name};
+	return (struct wasd_mode_source){.file = made_of->file,
+	                                 .len = made_of->len,
+	                                 .mode_file = file,
+	                                 .mode_len = len,
+	                                 .name = name};
 }
 
 static struct wasd_bundle *bundle(const char *name, const void *file, size_t len)

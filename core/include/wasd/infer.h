@@ -20,6 +20,10 @@ struct wasd_mode_source {
 	const void *mode_file;
 	size_t mode_len;  /* NULL: the mode is in the list */
 	const char *name; /* its name in the list; for a mode file, the name to give the mode */
+	/* A bundle of that mode of the checkpoint's list which there is already, for a mode that is made of several; NULL:
+	 * there is none. It is referenced. have NULL: nothing is shared. */
+	struct wasd_bundle *(*have)(void *ctx, const char *mode);
+	void *ctx;
 };
 /* The name of entry i of a checkpoint's list. WASD_ENOTFOUND after the last. */
 enum wasd_status wasd_mode_at(const void *file, size_t len, int i, char name[WASD_MODE_LEN], struct wasd_err *err);
@@ -37,12 +41,18 @@ struct wasd_shape wasd_bundle_shape(const struct wasd_bundle *b);
 int wasd_bundle_classes(const struct wasd_bundle *b);
 const char *wasd_bundle_class(const struct wasd_bundle *b, int i);
 const struct wasd_prepare *wasd_bundle_prepare(
-	const struct wasd_bundle *b);                       /* how images are prepared for it, as its training data were */
-uint64_t wasd_bundle_macs(const struct wasd_bundle *b); /* multiply-adds of one image in this mode */
-size_t wasd_bundle_bytes(
-	const struct wasd_bundle *b); /* folded weights, including the packed forms that predictors have made so far */
+	const struct wasd_bundle *b); /* how images are prepared for it, as its training data were */
+/* Multiply-adds of one image in this mode; with parts, the mean over the validation images that the mode was made with.
+ */
+uint64_t wasd_bundle_macs(const struct wasd_bundle *b);
+/* Folded weights, including the packed forms that predictors have made so far; with parts those of all of them, which
+ * they may share with bundles of their own (have of the source). */
+size_t wasd_bundle_bytes(const struct wasd_bundle *b);
+/* How many networks the mode chooses among for each image; 0: it has one network. */
+int wasd_bundle_parts(const struct wasd_bundle *b);
 
-/* The folded network, and which of its nodes are convolutions made of several branches (infer/fold.h). */
+/* The folded network, and which of its nodes are convolutions made of several branches (infer/fold.h); with parts, that
+ * of the first. */
 struct wasd_model *wasd_bundle_model(struct wasd_bundle *b);
 const bool *wasd_bundle_summed(const struct wasd_bundle *b);
 
@@ -59,8 +69,12 @@ enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_
 void wasd_predictor_destroy(struct wasd_predictor *p);
 /* x: n images (N,C,H,W), normalised as by the loader; logits: (n,classes). n is not limited: more than
  * WASD_PREDICT_MAX images are run in several passes. The same images in the same order give the same bits; the
- * last bits of one image's logits may depend on the number of images. */
+ * last bits of one image's logits may depend on the number of images.
+ * With parts, the first one computes all n images; an image that it answers has the bits that it gives to these n, one
+ * that goes to another part those that this gives to the images that go there, in their order. */
 enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err);
+/* Multiply-adds of an image, mean over those of the last run; without parts those of the bundle. */
+uint64_t wasd_predictor_macs(const struct wasd_predictor *p);
 size_t wasd_predictor_bytes(const struct wasd_predictor *p); /* memory planned so far, without a shared arena */
 
 /* Lists the algorithms for passes of n images (wasd_exec_explain). NULL: none has run yet. The caller deletes it. */
