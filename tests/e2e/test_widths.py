@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Modes of several widths: trained by a job, listed, deployed, switched live under requests, exported and deployed again as networks of their own."""
+"""Modes of several widths: trained by a job, listed, deployed, switched live under requests, exported and deployed again as networks of their own; and the mode that
+chooses among them for every image."""
 import hashlib, json, os, subprocess, threading
 
 from lib import BUILD, PATIENCE, Client, Daemon, case, check, directory, equal, finish, png, safetensors
@@ -98,5 +99,58 @@ with Daemon() as d:
         c.post("/v1/deployments", {"name": "narrow", "source": {"blob": blob(c, data)}}, want=(201, 202))
         d.wait_deployment("narrow")
         equal(answer(c, "narrow"), (reference["width:0.5"][0], "aom"))
+
+    with case("dynamic: made of the widths, listed with its mean multiply-adds and the times of real images"):
+        path = f"/v1/checkpoints/{served}/modes"
+        said = c.post(path, {"desire": "dynamic", "budget": 0.5}, want=202).json
+        equal((said["name"], said["kind"]), ("dynamic:0.5", "dynamic"))
+        made = {}
+        while made.get("state") not in ("ready", "failed"):
+            made = c.get(f"{path}/dynamic:0.5?wait=30s").json
+        equal(made["state"], "ready", made.get("message"))
+        listed = {m["name"]: m for m in c.get(path).json["items"]}["dynamic:0.5"]
+        check(macs[0] < listed["macs"] <= 0.5 * macs[-1] and 0 <= listed["val_acc"] <= 1 and listed["us_1"] > 0 and listed["us_64"] > 0, listed)
+        equal(c.post(path, {"desire": "dynamic", "budget": 0.5}, want=200).json["name"], "dynamic:0.5")
+
+    def dynamic():
+        """Every image alone has the answer of one width, whose multiply-adds are those of the smallest, the gate and that width."""
+        to = set()
+        for i, image in enumerate(IMAGES):
+            a = c.post("/v1/deployments/reader/classify?logits=true", image, headers={"Content-Type": "image/png"}, want=200).json
+            equal(a["mode"], "dynamic:0.5")
+            found = [k for k, m in enumerate((*WIDTHS, "aom")) if a["results"][0]["logits"] == reference[m][0][i]]
+            equal(len(found), 1, "the answer of one width")
+            gate = a["macs"] - macs[0] - (macs[found[0]] if found[0] else 0)
+            check(0 < gate < 100, f"{a['macs']} multiply-adds for {(*WIDTHS, 'aom')[found[0]]}, of {macs}")
+            to.add(found[0])
+        return to
+
+    with case("switched to live, by name and by wish, and after a restart of the daemon"):
+        c.put("/v1/deployments/reader/mode", {"mode": "dynamic:0.5"}, want=200)
+        equal(c.get("/v1/deployments/reader/mode").json["bundles"]["dynamic:0.5"]["macs"], listed["macs"])
+        to = dynamic()
+        c.put("/v1/deployments/reader/mode", {"mode": "aom"}, want=200)
+        c.put("/v1/deployments/reader/mode", {"mode": {"max_macs": listed["macs"], "min_accuracy": listed["val_acc"]}}, want=200)
+        c.put("/v1/deployments/reader/mode", {"mode": "dynamic:0.5"}, want=200)
+        d.stop()
+        d.start()
+        c = d.client
+        d.wait_deployment("reader")
+        equal(dynamic(), to)
+
+    with case("not exported, not deleted while it answers, refused without widths or below the smallest"):
+        said = c.get(f"/v1/checkpoints/{served}/file?format=onnx&mode=dynamic:0.5", want=(409, 422)).json
+        check("4 networks" in said["detail"], said)
+        c.get(f"/v1/checkpoints/{served}/file?mode=dynamic:0.5", want=400)
+        c.delete(f"{path}/dynamic:0.5", want=409)
+        c.put("/v1/deployments/reader/mode", {"mode": "width:0.5"}, want=200)
+        c.delete(f"{path}/dynamic:0.5", want=(200, 204))
+        said = c.post(path, {"desire": "dynamic", "budget": 0.01}, want=202).json
+        while said["state"] not in ("ready", "failed"):
+            said = c.get(f"{path}/{said['name']}?wait=30s").json
+        check(said["state"] == "failed" and "smallest width" in said["message"], said)
+        plain = d.wait_job(d.submit(**{**SLICED, "weights": [], "train": {**SLICED["train"], "epochs": 1}})["id"])["best"]["checkpoint"]
+        said = c.post(f"/v1/checkpoints/{plain}/modes", {"desire": "dynamic", "budget": 0.5}, want=422).json
+        check("slices" in said["detail"], said)
 
 finish()
