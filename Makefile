@@ -147,11 +147,9 @@ $(B)/wasd-engine: $(call obj,$(SRC_engine)) $(LIB_core) $(LIB_base)
 	$(call run,$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS_engine))
 
 # ---- tests: one program per file, linked with the libraries that its folder may use; T=name,name builds those whose path contains a name ----
-TEST_SRC := $(foreach d,$(if $(filter double,$(FLAVOUR)),core,base core storage api server),$(wildcard tests/$(d)/*.c))
-TEST_BIN := $(patsubst tests/%.c,$(B)/tests/%,$(TEST_SRC))
-comma := ,
-ifneq ($(T),)
-TEST_BIN := $(foreach t,$(TEST_BIN),$(if $(strip $(foreach n,$(subst $(comma), ,$(T)),$(findstring $(n),$(t)))),$(t)))
+PY := /usr/bin/python3
+ifneq ($(filter tests-build,$(MAKECMDGOALS)),)
+TEST_BIN := $(filter $(B)/%,$(shell $(PY) tests/run --list --only '$(or $(T),$(B)/)' $(if $(filter double,$(FLAVOUR)),--build none --double,--build) $(B)))
 endif
 tests-build: $(TEST_BIN)
 $(O)/tests/%.o: tests/%.c | check-deps
@@ -168,14 +166,13 @@ $(B)/tests/api/%: $(O)/tests/api/%.o $(LIB_api) $(LIB_storage) $(LIB_base)
 	$(call test_program,-lsqlite3 -lz $(LIBS_base) -lm)
 $(B)/tests/server/%: $(O)/tests/server/%.o $(LIB_server) $(LIB_api) $(LIB_storage) $(LIB_base)
 	$(call test_program,$(LIBS_daemon))
-.SECONDARY: $(patsubst tests/%.c,$(O)/tests/%.o,$(TEST_SRC))
+.SECONDARY: $(patsubst tests/%.c,$(O)/tests/%.o,$(wildcard tests/*/*.c))
 define test_program
 @mkdir -p $(@D)
 $(call note,TEST)
 $(call run,$(CC) $(ALL_LDFLAGS) -o $@ $(filter %.o %.a,$^) $(1))
 endef
 
-PY := /usr/bin/python3
 test: deps-test ## run all tests; T=name,name runs the tests whose path contains one of these names
 	$(MAKE) all tests-build
 	$(MAKE) FLAVOUR=double tests-build
