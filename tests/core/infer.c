@@ -126,19 +126,23 @@ static void check_mode(const char *name, const struct tiny_run *r, const char *m
 	CHECK_INT(wasd_bundle_macs(b), macs);
 	CHECK_STR(wasd_bundle_arch(b), strcmp(name, "resnet18 plain") ? name : "resnet18");
 	CHECK_INT(wasd_bundle_classes(b), 10);
-	/* The plans for all batch sizes agree up to rounding, and give the same bits every time. */
+	/* The plans for all batch sizes agree up to rounding, and give the same bits every time; of a large network, each
+	 * of its plans (for 1, 2, 4, 8, 16 and 32 images), full or not. */
+	static const bool each_plan[20] = {[1] = true, [2] = true, [3] = true, [8] = true, [11] = true, [19] = true};
 	size_t image = wasd_shape_count(wasd_bundle_shape(b));
 	double apart = 0;
 	int differ = 0;
 	for (int n = 1; n <= 19; n++) {
 		real some[19 * 10], again[19 * 10];
+		if (macs > 20000000 && !each_plan[n])
+			continue;
 		CHECK(!wasd_predictor_run(p, x + 3 * image, n, some, &err));
 		CHECK(!wasd_predictor_run(p, x + 3 * image, n, again, &err));
 		differ += memcmp(some, again, sizeof *some * 10 * (size_t)n) != 0;
 		for (int i = 0; i < n * 10; i++)
 			apart = fmax(apart, fabs((double)some[i] - (double)got[30 + i]) / scale);
 	}
-	CHECK_MSG(differ == 0, "%s %s: %d of 19 batch sizes do not repeat", name, mode, differ);
+	CHECK_MSG(differ == 0, "%s %s: %d batch sizes do not repeat", name, mode, differ);
 	CHECK_MSG(apart <= tol, "%s %s: batch sizes are %g of the largest logit apart", name, mode, apart);
 	printf("# %s %s: folded against unfolded %.2g, %.1f M multiply-adds\n", name, mode, worst,
 	       (double)wasd_bundle_macs(b) * 1e-6);
