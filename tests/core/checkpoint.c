@@ -6,7 +6,7 @@
 #include "wasd/infer.h"
 #include "wasd/model.h"
 
-static struct wasd_dataset *data;
+static struct wasd_dataset *data, *small;
 static struct tiny_run lenet, resnet;
 static const char *const lenet_spec = "{\"model\":{\"arch\":\"lenet\"},\"train\":{\"epochs\":1,\"batch\":32}}";
 static const char *const resnet_spec = "{\"model\":{\"arch\":\"resnet18\"},\"train\":{\"epochs\":1,\"batch\":32}}";
@@ -48,7 +48,7 @@ static void holds_everything(void)
 		CHECK_MSG(wasd_st_meta(st, meta[i]), "%s is missing", meta[i]);
 	CHECK_STR(wasd_st_meta(st, "format"), "wasd-checkpoint-2");
 	CHECK_STR(wasd_st_meta(st, "arch"), "resnet18");
-	CHECK_STR(wasd_st_meta(st, "dataset_digest"), wasd_dataset_digest(data));
+	CHECK_STR(wasd_st_meta(st, "dataset_digest"), wasd_dataset_digest(small));
 	wasd_st_close(st);
 	CHECK(!wasd_st_open(lenet.file, lenet.len, &st, NULL));
 	has_modes(&lenet, 1);
@@ -294,8 +294,9 @@ int main(void)
 	wasd_threads_init(2, NULL);
 	tiny_begin();
 	data = tiny_glyphs("data", 64, 20, 32, path);
+	small = tiny_glyphs("small", 32, 8, 16, path);
 	tiny_go(&lenet, lenet_spec, data);
-	tiny_go(&resnet, resnet_spec, data);
+	tiny_go(&resnet, resnet_spec, small);
 	if (lenet.status || resnet.status)
 		printf("not ok training for the checkpoints: %s%s\n", lenet.err.msg, resnet.err.msg);
 	TEST_RUN(holds_everything);
@@ -307,6 +308,7 @@ int main(void)
 	tiny_done(&lenet);
 	tiny_done(&resnet);
 	wasd_dataset_close(data);
+	wasd_dataset_close(small);
 	tiny_end();
 	wasd_threads_done();
 	TEST_END();
