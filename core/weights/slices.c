@@ -9,6 +9,8 @@
  *     teacher     the whole network under EMA weights and statistics: e <- d e + (1 - d) w after every step, with
  *                 d = min(0.997, (1 + t)/(10 + t)); or the whole network's output of the same step
  *     ensemble    the smallest learns from the mean of the teacher's softmaxes at the whole and the middle widths
+ *     at first    in the first label_epochs epochs all networks learn from the labels (a reading): the softmax of a
+ *                 network that has learned nothing is near uniform, and teaches the shared weights to stay so
  *
  * The gradient of a slice is added to its place in that of the whole weights; other places get none. A width whose
  * layers all have the channels of another's is left out.
@@ -26,9 +28,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { WIDTHS, TEACHER, ENSEMBLE };
+enum { WIDTHS, TEACHER, ENSEMBLE, LABEL_EPOCHS };
 enum teacher { EMA, LARGEST };
 enum { WIDTHS_MAX = 8, MIDDLES = 2 };
+enum { USUAL_LABEL_STEPS = 1000 }; /* three horizons of the EMA */
 #define SET_TRAIN WASD_STATS_TRAIN /* of a width's model: running values of its training passes, */
 #define SET_EMA WASD_STATS_DOM     /* and their EMA */
 
@@ -49,7 +52,9 @@ struct slices {
 	int n;
 	enum teacher teacher;
 	bool ensemble;
-	bool draws; /* as in struct weight_plan */
+	bool draws;           /* as in struct weight_plan */
+	double label_epochs;  /* NaN: as many as have USUAL_LABEL_STEPS */
+	uint64_t label_steps; /* from begin on */
 	uint64_t seed;
 	real *taught, *mixed; /* (batch, classes): the teacher's softmax; the mean for the smallest */
 };
@@ -183,22 +188,21 @@ static void take_weights(const struct slices *s, struct width *w)
 	slice_gather(&w->runs, s->whole, wasd_model_master(w->model));
 }
 
-static enum wasd_status narrow_pass(struct slices *s, struct width *w, const struct weight_passes *p, const real *soft,
-                                    struct wasd_err *err)
+static enum wasd_status narrow_pass(struct slices *s, struct width *w, const struct weight_passes *p,
+                                    const struct wasd_targets *targets, struct wasd_err *err)
 {
 	struct wasd_pass pass = {.n = p->pass->n,
 	                         .recipe = p->pass->recipe,
 	                         .bn = WASD_BN_BATCH,
 	                         .set = SET_TRAIN,
 	                         .update = s->ensemble};
-	struct wasd_targets targets = {.soft = soft};
 	double loss;
 	int hits;
 	take_weights(s, w);
 	wasd_model_grad_zero(w->model);
 	enum wasd_status st = wasd_exec_forward(w->exec, p->x, &pass, err);
 	if (!st)
-		st = wasd_exec_loss_of(w->exec, &targets, &loss, &hits, err);
+		st = wasd_exec_loss_of(w->exec, targets, &loss, &hits, err);
 	if (!st)
 		st = wasd_exec_backward(w->exec, err);
 	if (!st)
@@ -231,20 +235,27 @@ static int choose_middles(const struct slices *s, uint64_t step, uint32_t out[WI
 	return n < MIDDLES ? (int)n : MIDDLES;
 }
 
+static bool learns_labels(const struct slices *s, const struct weight_passes *p)
+{
+	return p->step < s->label_steps;
+}
+
 static enum wasd_status narrow_passes(struct slices *s, const struct weight_passes *p, struct wasd_err *err)
 {
 	uint32_t middle[WIDTHS_MAX];
 	int n = choose_middles(s, p->step, middle), values = p->pass->n * wasd_graph_classes(s->graph);
+	bool labels = learns_labels(s, p), mixes = s->ensemble && !labels;
+	struct wasd_targets taught = {.soft = s->taught}, mixed = {.soft = s->mixed};
 	enum wasd_status st = WASD_OK;
-	for (int i = 0; s->ensemble && i < values; i++)
+	for (int i = 0; mixes && i < values; i++)
 		s->mixed[i] = s->taught[i] / (real)(n + 1);
 	for (int i = 0; !st && i < n; i++) {
 		struct width *w = &s->width[middle[i]];
-		st = narrow_pass(s, w, p, s->taught, err);
-		if (!st && s->ensemble)
+		st = narrow_pass(s, w, p, labels ? p->targets : &taught, err);
+		if (!st && mixes)
 			st = mix(s, w, p, 1.0 / (n + 1), err);
 	}
-	return st ? st : narrow_pass(s, &s->width[0], p, s->ensemble ? s->mixed : s->taught, err);
+	return st ? st : narrow_pass(s, &s->width[0], p, labels ? p->targets : mixes ? &mixed : &taught, err);
 }
 
 static enum wasd_status passes(void *self, const struct weight_passes *p, double *loss, int *hits, struct wasd_err *err)
@@ -255,11 +266,20 @@ static enum wasd_status passes(void *self, const struct weight_passes *p, double
 	enum wasd_status st = wasd_exec_forward(p->exec, p->x, p->pass, err);
 	if (!st)
 		st = wasd_exec_loss_of(p->exec, p->targets, loss, hits, err);
-	if (!st)
+	if (!st && !learns_labels(s, p))
 		st = teach(s, p, err);
 	if (!st)
 		st = wasd_exec_backward(p->exec, err);
 	return st ? st : narrow_passes(s, p, err);
+}
+
+static enum wasd_status begin(void *self, const struct weight_run *r, struct wasd_err *err)
+{
+	struct slices *s = self;
+	(void)err;
+	double epochs = isnan(s->label_epochs) ? ceil(USUAL_LABEL_STEPS / (double)r->batches) : s->label_epochs;
+	s->label_steps = (uint64_t)epochs * r->batches;
+	return WASD_OK;
 }
 
 static void at_epoch(void *self, const struct weight_run *r)
@@ -436,6 +456,7 @@ static enum wasd_status create(const struct weight_setup *setup, void **self, st
 	s->seed = setup->seed;
 	s->teacher = (enum teacher)setup->option[TEACHER];
 	s->ensemble = setup->option[ENSEMBLE] != 0;
+	s->label_epochs = setup->option[LABEL_EPOCHS];
 	enum wasd_status st = add_widths(s, setup, given ? given : usual, err);
 	cJSON_Delete(usual);
 	if (!st && s->n)
@@ -495,6 +516,9 @@ static const struct wasd_field options[] = {
                  .summary = "what the narrower networks learn from: the whole one's moving average, or itself"},
 	[ENSEMBLE] = {"ensemble", WASD_BOOL, "false",
                   .summary = "the smallest learns from the mean over the whole and the middle widths"},
+	[LABEL_EPOCHS] = {"label_epochs", WASD_INT, NULL, 0, 100000,
+                      .summary = "first epochs, in which all widths learn from the labels; default: as many as have "
+                                 "1000 steps; 0: none, as published"},
 	{0},
 };
 
@@ -505,6 +529,7 @@ const struct weight_strategy weight_slices = {
 	.create = create,
 	.destroy = destroy,
 	.state = state,
+	.begin = begin,
 	.at_epoch = at_epoch,
 	.passes = passes,
 	.price = price,

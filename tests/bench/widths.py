@@ -24,7 +24,10 @@ def arguments():
     p.add_argument("--test", type=int, default=2000, help="test images; none of them decides anything")
     p.add_argument("--epochs", type=int, default=10)
     p.add_argument("--seeds", type=int, nargs="+", default=[1])
+    p.add_argument("--only", nargs="+", default=[], help="only these arms: slices, 0.25, ...")
     p.add_argument("--teacher", default="largest", choices=("largest", "ema"))
+    p.add_argument("--label-epochs", type=int, help="first epochs, in which all learn from the labels; the strategy's default if absent")
+    p.add_argument("--lr", type=float, default=0.025, help="of the slices; lower than 0.05 of the others, as the gradients of four passes are added")
     p.add_argument("--precision", default="fp32")
     p.add_argument("--nice", type=int, default=15, help="niceness of the training process")
     p.add_argument("--rounds", type=int, default=15, help="of the measurement of times, in which the modes alternate")
@@ -50,12 +53,15 @@ def specs(a, dataset):
     """{(arm, seed): spec}; arm: "slices", or a width trained alone."""
     out = {}
     for seed in a.seeds:
-        train = {"epochs": a.epochs, "batch": 64, "seed": seed, "precision": a.precision, "optimizer": {"type": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
-                 "schedule": {"type": "cosine"}}
-        base = {"dataset": dataset, "data": {"val_fraction": 0}, "train": train, "eval": {"every": a.epochs}, "checkpoint": {"every": a.epochs}}
-        arms = {"slices": {"model": quarter(), "weights": [{"type": "slices", "widths": list(WIDTHS), "teacher": a.teacher}]}}
-        arms.update({w: {"model": narrow(w), "was": False} for w in WIDTHS})
+        train = lambda lr: {"epochs": a.epochs, "batch": 64, "seed": seed, "precision": a.precision,
+                            "optimizer": {"type": "sgd", "lr": lr, "momentum": 0.9, "weight_decay": 5e-4}, "schedule": {"type": "cosine"}}
+        base = {"dataset": dataset, "data": {"val_fraction": 0}, "eval": {"every": a.epochs}, "checkpoint": {"every": a.epochs}}
+        labels = {} if a.label_epochs is None else {"label_epochs": a.label_epochs}
+        arms = {"slices": {"model": quarter(), "weights": [{"type": "slices", "widths": list(WIDTHS), "teacher": a.teacher, **labels}], "train": train(a.lr)}}
+        arms.update({w: {"model": narrow(w), "was": False, "train": train(0.05)} for w in WIDTHS})
         for arm, more in arms.items():
+            if a.only and str(arm) not in a.only:
+                continue
             spec = {**base, **more}
             digest = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:8]
             out[arm, seed] = {"name": f"{arm}, seed {seed}, {digest}", **spec, "limits": {"nice": a.nice, "threads": 1}, "retry": {"max": 20}}
@@ -109,7 +115,7 @@ def main():
         failed = work(d, list(wanted.values()), end)
         there = jobs(d)
         rows, step = table(d, a, wanted, there)
-        sliced = there.get(wanted["slices", a.seeds[0]]["name"])
+        sliced = there.get(wanted["slices", a.seeds[0]]["name"]) if ("slices", a.seeds[0]) in wanted else None
         if a.seconds and sliced and sliced["state"] == "completed" and not os.path.exists(kept):
             found = {n: times(d, sliced["id"], a, n) for n in (1, 64)}
             checkpoint = max(d.client.get(f"/v1/jobs/{sliced['id']}/checkpoints").json["items"], key=lambda k: k["epoch"])["id"]
@@ -121,7 +127,7 @@ def main():
             print(json.dumps({"rows": rows, "epoch_s": {str(k): v for k, v in step.items()}, "measured": measured, "failed": failed}))
             return
         mean = lambda how, w: statistics.mean(r[3] for r in rows if r[0] == how and r[2] == w) if any(r[0] == how and r[2] == w for r in rows) else None
-        print(f"quarter-width ResNet-18, {a.images} photographs, {a.epochs} epochs, {len(a.seeds)} seeds, teacher {a.teacher}, {a.test} test images")
+        print(f"quarter-width ResNet-18, {a.images} photographs, {a.epochs} epochs, {len(a.seeds)} seeds, teacher {a.teacher}, rate {a.lr:g} together and 0.05 alone, {a.test} test images")
         for w in WIDTHS:
             together, alone = mean("slices", w), mean("alone", w)
             text = f"  width {w:<4g}: " + (f"together {100 * together:.1f} %" if together is not None else "together -") + (f", alone {100 * alone:.1f} %" if alone is not None else ", alone -")
