@@ -451,6 +451,12 @@ void api_mode_delete(struct api_ctx *c, const struct api_request *q, struct api_
 cJSON *api_mode_items(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                       const struct storage_ckpt *k);
 
+/* ---- mode_request.c ---- */
+
+/* The canonical request for a mode; *kind: the row of its kind in capabilities, untouched if it is a profile. NULL
+ * after a fault. */
+cJSON *api_mode_canon_request(struct api_ctx *c, struct field_ctx *fc, const cJSON *body, const cJSON **kind);
+
 /* ---- wish.c ---- */
 
 /* A wish in place of a mode's name. NULL after a fault. */
