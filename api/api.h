@@ -500,9 +500,11 @@ struct api_system {
 	void (*machine)(struct wasd_daemon *self, struct wasd_machine *out); /* wasd/machine.h, read now */
 };
 
-/* The search request for a profile, as JSON text: from an item of a job spec's "profiles" or from a request in that
- * form. NULL: no memory. */
+/* The request for a profile or another mode, as JSON text: from an item of a job spec's "profiles" or "modes" or from a
+ * request in that form. NULL: no memory. */
 char *api_profile_request(const cJSON *item);
+/* The mode that a canonical request asks for, and its kind; both as of profiles if the capabilities lack its desire. */
+const char *api_mode_asked(const cJSON *caps, const cJSON *request, char mode[WASD_MODE_LEN]);
 
 struct api_ctx {
 	struct storage *db;

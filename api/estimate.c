@@ -106,6 +106,20 @@ static void add_sizes(struct dry_run *d)
 	api_add_num(d->estimate, "steps_per_epoch", number(d->sizes, NULL, "steps"));
 }
 
+/* What is made of the best checkpoint at the end. */
+static void add_modes(struct api_ctx *c, struct dry_run *d)
+{
+	cJSON *names = cJSON_CreateArray();
+	const cJSON *one;
+	char mode[WASD_MODE_LEN];
+	for (const char *const *list = (const char *const[]){"profiles", "modes", NULL}; *list; list++)
+		cJSON_ArrayForEach(one, wasd_json_get(d->answer, *list)) {
+			api_mode_asked(c->engine.capabilities(c->engine.self), one, mode);
+			api_push(names, cJSON_CreateString(mode));
+		}
+	api_add_take(d->estimate, "modes", names);
+}
+
 /* A job that waits for others has no place yet. */
 static void add_queue(struct dry_run *d, cJSON *would)
 {
@@ -278,6 +292,7 @@ enum api_result api_job_estimate(struct api_ctx *c, const struct api_request *q,
 	add_queue(d, would);
 	cJSON_Delete(would);
 	add_sizes(d);
+	add_modes(c, d);
 	c->system.machine(c->system.self, &m);
 	bool fits = add_memory(d, &m);
 	add_checkpoints(c, d);

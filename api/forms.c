@@ -21,6 +21,7 @@ const struct field_form field_forms[] = {
 	{"layers", spec_layers_canon},
 	{"limit", spec_limit_canon},
 	{"model", spec_model_canon},
+	{"made modes", api_made_modes_canon},
 	{"modes", spec_modes_canon},
 	{"normalize", spec_normalize_canon},
 	{"odds", spec_odds_canon},

@@ -453,9 +453,10 @@ cJSON *api_mode_items(struct api_ctx *c, const struct api_request *q, struct api
 
 /* ---- mode_request.c ---- */
 
-/* The canonical request for a mode; *kind: the row of its kind in capabilities, untouched if it is a profile. NULL
- * after a fault. */
-cJSON *api_mode_canon_request(struct api_ctx *c, struct field_ctx *fc, const cJSON *body, const cJSON **kind);
+/* The canonical request for a mode, which is at the pointer `at`: the body of a request for one mode of a checkpoint,
+ * or (with a root) an item of a job's list. NULL after a fault. */
+cJSON *api_mode_request_canon(struct field_ctx *c, const char *at, const cJSON *body);
+field_canon api_made_modes_canon; /* the member "modes" of a job spec */
 
 /* ---- wish.c ---- */
 
@@ -472,8 +473,9 @@ bool api_profile_asked(const cJSON *body);
 
 /* The member "profiles" of a job spec. */
 field_canon api_profiles_canon, api_profile_name_canon;
-/* The body of a request for one profile of a checkpoint. NULL after a fault. */
-cJSON *api_profile_canon(struct field_ctx *c, const cJSON *v);
+/* The body of a request for one profile of a checkpoint, or (with a root) an item of a job's list. NULL after a fault.
+ */
+cJSON *api_profile_canon(struct field_ctx *c, const char *at, const cJSON *v);
 
 /* ---- imports.c ---- */
 

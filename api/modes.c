@@ -251,15 +251,11 @@ static bool base_there(struct api_ctx *c, const struct api_request *q, struct ap
 }
 
 static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, const struct storage_ckpt *k,
-                  const cJSON *in, const cJSON *kind)
+                  const cJSON *in)
 {
 	struct storage_profile p;
-	const char *family = WASD_FAMILY_DRAW, *name = "", *of = "draw";
 	char mode[WASD_MODE_LEN];
-	wasd_json_str(kind, "family", &family);
-	wasd_json_str(kind, "name", &of);
-	wasd_json_str(in, "name", &name);
-	wasd_mode_join(family, name, mode);
+	const char *of = api_mode_asked(c->engine.capabilities(c->engine.self), in, mode);
 	if (!base_there(c, q, r, k, in) || !api_mode_begin(c, q, r, k, in, of, mode, &p))
 		return;
 	send_made(c, r, r->status, &p);
@@ -269,21 +265,20 @@ static void begin(struct api_ctx *c, const struct api_request *q, struct api_res
 enum api_result api_modes_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct api_faults faults = {0};
-	struct field_ctx fc = {.faults = &faults};
+	struct field_ctx fc = {.faults = &faults, .caps = c->engine.capabilities(c->engine.self)};
 	struct storage_ckpt k;
-	const cJSON *kind = NULL;
 	cJSON *body = api_body_json(q, r, WASD_JSON_REQUEST, false);
 	if (!body || !api_ckpt_find(c, q, r, &k)) {
 		cJSON_Delete(body);
 		return API_DONE;
 	}
-	cJSON *in = api_mode_canon_request(c, &fc, body, &kind);
+	cJSON *in = api_mode_request_canon(&fc, "", body);
 	if (!in)
 		api_send_faults(q, r, &faults);
 	else if (k.corrupt)
 		api_send_problem(q, r, "corrupt", NULL, "checkpoint %s fails its checksum", k.id);
 	else
-		begin(c, q, r, &k, in, kind);
+		begin(c, q, r, &k, in);
 	cJSON_Delete(in);
 	cJSON_Delete(body);
 	storage_ckpt_done(&k);

@@ -96,7 +96,7 @@ enum api_result api_networks_get(struct api_ctx *c, const struct api_request *q,
 	return API_DONE;
 }
 
-/* The search request of each profile. */
+/* What the engine is asked for each of them. */
 static cJSON *requests(const cJSON *profiles)
 {
 	cJSON *out = cJSON_CreateArray();
@@ -134,6 +134,7 @@ bool api_job_check(struct api_ctx *c, const struct api_request *q, struct api_re
 	api_add_take(question, "spec", cJSON_Duplicate(spec, 1));
 	api_add_str(question, "dataset", dataset);
 	api_add_take(question, "profiles", requests(wasd_json_get(spec, "profiles")));
+	api_add_take(question, "modes", requests(wasd_json_get(spec, "modes")));
 	bool ok = check(c, q, r, question, "", &answer);
 	if (ok)
 		*warnings = cJSON_DetachItemFromObjectCaseSensitive(answer, "warnings");

@@ -101,20 +101,20 @@ bool api_profile_asked(const cJSON *body)
 	return is;
 }
 
-/* The rows of a job's list, plus a choice of the data set. */
-cJSON *api_profile_canon(struct field_ctx *c, const cJSON *v)
+/* The rows of a job's list; outside of a job plus a choice of the data set. */
+cJSON *api_profile_canon(struct field_ctx *c, const char *at, const cJSON *v)
 {
 	struct wasd_field rows[16] = {{0}};
 	const struct wasd_field *in_job = wasd_spec_at("/profiles")->sub;
 	for (size_t i = 0; in_job[i].name; i++) {
 		assert(i + 1 < API_LEN(rows));
 		rows[i] = in_job[i];
-		if (strcmp(rows[i].name, "dataset"))
+		if (c->root || strcmp(rows[i].name, "dataset"))
 			continue;
 		rows[i] = *wasd_spec_at("/dataset");
 		rows[i].required = false;
 	}
-	return request_canon(c, "", rows, v);
+	return request_canon(c, at, rows, v);
 }
 
 cJSON *api_profiles_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)

@@ -156,7 +156,7 @@ enum api_result api_profiles_create(struct api_ctx *c, const struct api_request 
 		cJSON_Delete(body);
 		return API_DONE;
 	}
-	cJSON *in = api_profile_canon(&fc, body);
+	cJSON *in = api_profile_canon(&fc, "", body);
 	if (!in)
 		api_send_faults(q, r, &faults);
 	else if (k.corrupt)

@@ -716,9 +716,11 @@ void spec_check_metric(const cJSON *spec, const char *pointer, const cJSON *goal
 	}
 }
 
+enum { MADE_MAX = 8 /* modes that a job may ask for */ };
+
 /* A search draws from the job's law, or from the network's published law if the job trains plain weights; an
  * explicit draw needs no law. */
-static void check_profiles(struct field_ctx *c, const cJSON *spec)
+static void check_profiles(struct field_ctx *c, const cJSON *spec, const char *list)
 {
 	const cJSON *p, *layer;
 	const char *desire;
@@ -727,9 +729,9 @@ static void check_profiles(struct field_ctx *c, const cJSON *spec)
 	bool law = !cJSON_IsFalse(wasd_json_get(spec, "was")) || own_transforms(c);
 	cJSON_ArrayForEach(layer, wasd_json_get(wasd_json_get(spec, "model"), "layers"))
 		law |= cJSON_IsTrue(wasd_json_get(layer, "augment"));
-	cJSON_ArrayForEach(p, wasd_json_get(spec, "profiles")) {
-		snprintf(at, sizeof at, "/profiles/%d/desire", i++);
-		if (!law && wasd_json_str(p, "desire", &desire) && strcmp(desire, "draw"))
+	cJSON_ArrayForEach(p, wasd_json_get(spec, list)) {
+		snprintf(at, sizeof at, "/%s/%d/desire", list, i++);
+		if (!law && api_profile_asked(p) && wasd_json_str(p, "desire", &desire) && strcmp(desire, "draw"))
 			api_fault(
 				c->faults, "invalid_field", at,
 				"%s: a %s trained with \"was\": false has no law to draw from: give a \"draw\", or train with \"was\"",
@@ -737,14 +739,23 @@ static void check_profiles(struct field_ctx *c, const cJSON *spec)
 	}
 }
 
-static bool has_profile(const cJSON *spec, const char *name)
+/* Does the job ask for the mode, in its profiles or in the first n of its modes? */
+static bool asks_for(const cJSON *spec, const cJSON *caps, const char *mode, int n)
 {
 	const cJSON *p;
-	const char *its;
-	cJSON_ArrayForEach(p, wasd_json_get(spec, "profiles"))
-		if (wasd_json_str(p, "name", &its) && !strcmp(its, name))
-			return true;
-	return false;
+	char its[WASD_MODE_LEN];
+	bool found = false;
+	cJSON_ArrayForEach(p, wasd_json_get(spec, "profiles")) {
+		api_mode_asked(caps, p, its);
+		found |= !strcmp(its, mode);
+	}
+	cJSON_ArrayForEach(p, wasd_json_get(spec, "modes")) {
+		if (n-- <= 0)
+			break;
+		api_mode_asked(caps, p, its);
+		found |= !strcmp(its, mode);
+	}
+	return found;
 }
 
 /* Has the canonical spec a strategy that may leave dead channels? */
@@ -773,29 +784,62 @@ static bool trains_width(const cJSON *spec, const char *mode)
 	return false;
 }
 
-/* Does what is to follow the completion fit the rest of the canonical spec? */
-static void check_on_complete(const cJSON *spec, const cJSON *caps, struct api_faults *faults)
+/* Faults a mode that the job will not have: neither its run nor its profiles nor the first n of its modes have it. */
+static void check_mode(const cJSON *spec, const cJSON *caps, const char *mode, int n, const char *at,
+                       struct api_faults *faults)
 {
-	static const char at[] = "/on_complete/deploy/mode";
-	const cJSON *asked = wasd_json_get(spec, "on_complete"), *one;
-	const char *mode = "", *profile;
-	char pointer[48], was[32];
-	int i = 0;
-	cJSON_ArrayForEach(one, wasd_json_get(asked, "if")) {
-		snprintf(pointer, sizeof pointer, "/on_complete/if/%d/metric", i++);
-		spec_check_metric(spec, pointer, one, faults);
-	}
-	if (!wasd_json_str(wasd_json_get(asked, "deploy"), "mode", &mode) || !strcmp(mode, WASD_MODE_AOM))
+	char was[32];
+	bool made = wasd_mode_member(mode) != NULL;
+	if (!strcmp(mode, WASD_MODE_AOM))
 		return;
-	if ((profile = wasd_mode_member(mode)) && !has_profile(spec, profile))
-		api_fault(faults, "invalid_field", at, "%s: /profiles has no profile %s", at, profile);
+	if (made && !asks_for(spec, caps, mode, n))
+		api_fault(faults, "invalid_field", at, "%s: neither /profiles nor %s/modes has %s", at,
+		          n < MADE_MAX ? "an earlier item of " : "", mode);
 	else if (!strcmp(mode, WASD_MODE_SLIM) && !prunes(spec, caps))
 		api_fault(faults, "invalid_field", at, "%s: without a strategy that prunes (/weights) the job has no mode %s",
 		          at, mode);
 	else if (wasd_mode_smaller(mode) && strcmp(mode, WASD_MODE_SLIM) && !trains_width(spec, mode))
 		api_fault(faults, "invalid_field", at, "%s: no strategy of the job (/weights) has the width of %s", at, mode);
-	else if (!profile && !wasd_mode_smaller(mode) && !spec_was((cJSON *)(uintptr_t)spec, was))
+	else if (!made && !wasd_mode_smaller(mode) && !spec_was((cJSON *)(uintptr_t)spec, was))
 		api_fault(faults, "invalid_field", at, "%s: without WAS the job has no mode %s", at, mode);
+}
+
+/* Their number, names and bases. */
+static void check_made(struct field_ctx *c, const cJSON *spec)
+{
+	const cJSON *modes = wasd_json_get(spec, "modes"), *one;
+	int profiles = cJSON_GetArraySize(wasd_json_get(spec, "profiles")), i = 0;
+	const char *base;
+	char at[256], mode[WASD_MODE_LEN];
+	if (cJSON_GetArraySize(modes) + profiles > MADE_MAX)
+		api_fault(c->faults, "invalid_field", "/modes", "/modes: with the %d of /profiles there may be %d", profiles,
+		          MADE_MAX - profiles);
+	cJSON_ArrayForEach(one, modes) {
+		snprintf(at, sizeof at, "/modes/%d/name", i);
+		api_mode_asked(c->caps, one, mode);
+		if (asks_for(spec, c->caps, mode, i))
+			api_fault(c->faults, "invalid_field", at, "%s: two modes are called %s", at, mode);
+		snprintf(at, sizeof at, "/modes/%d/base", i);
+		if (wasd_json_str(one, "base", &base))
+			check_mode(spec, c->caps, base, i, at, c->faults);
+		i++;
+	}
+}
+
+/* Does what is to follow the completion fit the rest of the canonical spec? */
+static void check_on_complete(const cJSON *spec, const cJSON *caps, struct api_faults *faults)
+{
+	static const char at[] = "/on_complete/deploy/mode";
+	const cJSON *asked = wasd_json_get(spec, "on_complete"), *one;
+	const char *mode = "";
+	char pointer[48];
+	int i = 0;
+	cJSON_ArrayForEach(one, wasd_json_get(asked, "if")) {
+		snprintf(pointer, sizeof pointer, "/on_complete/if/%d/metric", i++);
+		spec_check_metric(spec, pointer, one, faults);
+	}
+	if (wasd_json_str(wasd_json_get(asked, "deploy"), "mode", &mode))
+		check_mode(spec, caps, mode, MADE_MAX, at, faults);
 }
 
 cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
@@ -809,7 +853,9 @@ cJSON *spec_canon(const cJSON *in, const cJSON *caps, struct api_faults *faults)
 	spec_check_metric(out, "/checkpoint/keep/metric", wasd_json_get(wasd_json_get(out, "checkpoint"), "keep"), faults);
 	spec_check_metric(out, "/train/early_stop/metric", wasd_json_get(wasd_json_get(out, "train"), "early_stop"),
 	                  faults);
-	check_profiles(&c, out);
+	check_profiles(&c, out, "profiles");
+	check_profiles(&c, out, "modes");
+	check_made(&c, out);
 	check_on_complete(out, caps, faults);
 	if (api_poisoned(out))
 		faults->no_memory = true;

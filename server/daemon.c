@@ -290,9 +290,11 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	s = hub_create(&src, (struct hub_config){(int)c->sse_heartbeat_ms, (int)c->max_streams}, &d->hub, err);
 	if (s != WASD_OK)
 		return s;
+	struct api_engine caps = describer_api(d->describer);
 	struct sched_config jc = {.db = d->db,
 	                          .sup = d->sup,
 	                          .metrics = d->metrics,
+	                          .capabilities = caps.capabilities(caps.self),
 	                          .data_dir = c->data,
 	                          .workers = (int)c->workers,
 	                          .threads = (int)c->threads,

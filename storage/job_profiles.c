@@ -1,6 +1,6 @@
-/* job_profiles.c - the profiles that a job names, and the job's completion.
+/* job_profiles.c - the profiles and other modes that a job names, and the job's completion.
  *
- * The transaction that ends the training requests the profiles (job_ask_profiles): from then on the job is
+ * The transaction that ends the training requests them (job_ask_profiles): from then on the job is
  * `trained`, has no worker, and stays running until each profile is ready, failed or deleted. The transaction that
  * settles the last profile completes the job (jobs_settle). So a kill at any moment leaves neither a completed job
  * whose profiles are missing nor a job that nobody completes. */
@@ -40,6 +40,7 @@ static enum wasd_status ask_for(struct storage *s, const struct storage_job *job
 	struct storage_profile p = {0};
 	struct storage_profile_in in = {.checkpoint = ckpt,
 	                                .name = w->name,
+	                                .kind = w->kind,
 	                                .desire = w->desire,
 	                                .request = w->request,
 	                                .dataset = job->dataset,
@@ -65,6 +66,7 @@ enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struc
 	struct storage_job job = {0};
 	struct storage_ckpt best = {0};
 	char text[120];
+	const char *what = "profile";
 	enum wasd_status st = storage_job_get(s, id, &job, err);
 	if (st)
 		return st;
@@ -80,10 +82,12 @@ enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struc
 		           err, "ttti", id, m->reason, m->progress, wasd_now_ms());
 	if (!st)
 		st = q_run(tx_conn(s), "DELETE FROM job_profiles WHERE job=?1", err, "t", id);
-	for (size_t i = 0; i < n && !st; i++)
+	for (size_t i = 0; i < n && !st; i++) {
 		st = ask_for(s, &job, best.id, &w[i], err);
-	sqlite3_snprintf(sizeof text, text, "searching %d profile%s of checkpoint %s", (int)n, n > 1 ? "s" : "",
-	                 best.id ? best.id : "(none)");
+		what = wasd_mode_member(w[i].name) ? "mode" : what;
+	}
+	sqlite3_snprintf(sizeof text, text, "%s %d %s%s of checkpoint %s", *what == 'm' ? "making" : "searching", (int)n,
+	                 what, n > 1 ? "s" : "", best.id ? best.id : "(none)");
 	if (!st)
 		st = put_line(s, id, "info", text, err);
 	storage_ckpt_done(&best);
@@ -93,6 +97,12 @@ enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struc
 
 /* ---- settling ---- */
 
+/* A job names its profiles without the family. */
+static const char *called(const char *name)
+{
+	return wasd_mode_member(name) ? "mode" : "profile";
+}
+
 /* The job's message: which profiles are missing, and why; NULL when all are ready. */
 static enum wasd_status what_failed(struct conn *c, const char *job, char **out, struct wasd_err *err)
 {
@@ -100,11 +110,11 @@ static enum wasd_status what_failed(struct conn *c, const char *job, char **out,
 	enum wasd_status st = WASD_OK;
 	sqlite3_stmt *q = q_begin(
 		c,
-		"SELECT w.name, coalesce(w.message, p.message, CASE WHEN p.id IS NULL THEN 'was deleted' ELSE 'its search has failed' END)"
+		"SELECT w.name, coalesce(w.message, p.message, CASE WHEN p.id IS NULL THEN 'was deleted' ELSE 'its making has failed' END)"
 		" FROM job_profiles w LEFT JOIN modes p ON p.id=w.profile WHERE w.job=?1 AND p.state IS NOT 'ready' ORDER BY w.rowid",
 		&st, err, "t", job);
 	while (q_row(c, q, &st, err))
-		wasd_buf_printf(&b, "%sprofile %s: %.300s", b.len ? "; " : "", q_text(q, 0), q_text(q, 1));
+		wasd_buf_printf(&b, "%s%s %s: %.300s", b.len ? "; " : "", called(q_text(q, 0)), q_text(q, 0), q_text(q, 1));
 	q_end(c, q);
 	*out = !st && b.len ? wasd_strdup(wasd_buf_cstr(&b)) : NULL;
 	if (!st && b.len && !*out)
@@ -120,7 +130,7 @@ static enum wasd_status complete(struct storage *s, const char *job, const char 
 	if (!st)
 		st = job_move(s, job, &(struct storage_move){.to = "completed", .reason = reason, .message = failed}, err);
 	if (!st)
-		st = put_line(s, job, failed ? "warn" : "info", failed ? failed : "all profiles are ready, job is completed",
+		st = put_line(s, job, failed ? "warn" : "info", failed ? failed : "all its modes are ready, job is completed",
 		              err);
 	wasd_free(failed);
 	return st;
@@ -151,21 +161,23 @@ enum wasd_status jobs_profile_settled(struct storage *s, const struct storage_pr
 {
 	struct conn *c = tx_conn(s);
 	enum wasd_status st = WASD_OK;
-	char job[40] = "";
+	char job[40] = "", name[WASD_MODE_LEN] = "";
 	bool failed = !strcmp(p->state, "failed");
 	if (!failed && strcmp(p->state, "ready"))
 		return WASD_OK;
 	sqlite3_stmt *q = q_begin(
 		c,
-		"SELECT w.job FROM job_profiles w JOIN jobs j ON j.id=w.job WHERE w.profile=?1 AND j.trained IS NOT NULL AND j.finished_at IS NULL",
+		"SELECT w.job, w.name FROM job_profiles w JOIN jobs j ON j.id=w.job WHERE w.profile=?1 AND j.trained IS NOT NULL AND j.finished_at IS NULL",
 		&st, err, "t", p->id);
-	if (q_row(c, q, &st, err))
+	if (q_row(c, q, &st, err)) {
 		sqlite3_snprintf(sizeof job, job, "%s", q_text(q, 0));
+		sqlite3_snprintf(sizeof name, name, "%s", q_text(q, 1));
+	}
 	q_end(c, q);
 	if (st || !job[0])
 		return st;
-	char *text = failed ? wasd_asprintf("profile %s: %.600s", p->name, p->message) :
-	                      wasd_asprintf("profile %s is ready", p->name);
+	char *text = failed ? wasd_asprintf("%s %s: %.600s", called(name), name, p->message) :
+	                      wasd_asprintf("%s %s is ready", called(name), name);
 	st = text ? put_line(s, job, failed ? "warn" : "info", text, err) : wasd_fail(err, WASD_ENOMEM, "no memory");
 	wasd_free(text);
 	return st ? st : jobs_settle(s, err);

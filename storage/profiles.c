@@ -121,8 +121,14 @@ enum wasd_status storage_profile_next(struct storage *s, struct storage_profile 
 {
 	struct conn *c = read_begin(s);
 	enum wasd_status st = WASD_OK;
-	sqlite3_stmt *q = q_begin(c, SELECT(PROFILE_COLS, "modes WHERE state='queued' ORDER BY updated_at, id LIMIT 1"),
-	                          &st, err, "");
+	sqlite3_stmt *q = q_begin(
+		c,
+		SELECT(
+			PROFILE_COLS,
+			"modes WHERE state='queued' AND NOT EXISTS(SELECT 1 FROM modes b WHERE b.checkpoint=modes.checkpoint"
+			" AND b.id<>modes.id AND b.mode=json_extract(modes.request,'$.base') AND b.state IN ('queued','searching'))"
+			" ORDER BY updated_at, id LIMIT 1"),
+		&st, err, "");
 	st = row_one(c, q, st, &profile_type, out, "profile", "that waits", err);
 	read_end(s, c);
 	return st;

@@ -533,8 +533,8 @@ enum wasd_status storage_attempt_running(struct storage *s, const char *job, int
 enum wasd_status storage_attempt_build(struct storage *s, const char *job, int64_t number, const char *build,
                                        struct wasd_err *err);
 struct storage_wanted {
-	const char *name, *desire, *request;
-}; /* a profile, as in storage_profile_in */
+	const char *name, *desire, *request, *kind;
+}; /* a profile or another mode, as in storage_profile_in; its name has a family if it stands among the job's modes */
 struct storage_exit {
 	const char *outcome, *exit_reason, *log_tail;
 	int64_t exit_code, signal;
@@ -779,7 +779,7 @@ enum wasd_status storage_profile_get(struct storage *s, const char *checkpoint, 
 /* Newest first, without STORAGE_MEASURING; state NULL = all. */
 enum wasd_status storage_profile_list(struct storage *s, const char *checkpoint, const char *state,
                                       struct storage_profile_list *out, struct wasd_err *err);
-/* The profile queued for longest; WASD_ENOTFOUND when none is. */
+/* The profile queued for longest whose base is not to be made yet; WASD_ENOTFOUND when none is. */
 enum wasd_status storage_profile_next(struct storage *s, struct storage_profile *out, struct wasd_err *err);
 /* The profile that a trained job waits for: the one being searched, else the next one; and the number of profiles it
  * waits for (may be NULL). WASD_ENOTFOUND when it waits for none. */

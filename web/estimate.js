@@ -28,6 +28,7 @@ function facts(e) {
     ['Start', start(e.queue)],
     ['One epoch', e.time ? `${seconds(e.time.epoch_s)}, ${rate(e.time.images_per_s)} images/s` : null],
     [`All ${plural(e.epochs, 'epoch')}`, e.time ? seconds(e.time.total_s) : null],
+    ...(e.modes.length ? [['Then made', e.modes.join(', ')]] : []),
   ];
 }
 

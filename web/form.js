@@ -9,7 +9,7 @@ import { createFollowing } from './following.js';
 import { createNetwork } from './network.js';
 import { createSelection } from './selection.js';
 import { bound, boundAll, usual } from './spec.js';
-import { createStrategies } from './strategies.js';
+import { createMakings, createStrategies } from './strategies.js';
 import { createWas } from './was.js';
 
 // Shows error messages at the fields of a form. A field takes the errors at its data-pointer and below.
@@ -50,7 +50,7 @@ export function createFaults(form, rest) {
 
 export function createForm({ datasets, submitted }) {
   const dialog = $('#job-dialog'), form = $('#job-form'), hint = $('#arch-hint');
-  const field = form.elements, layers = createNetwork(), was = createWas(form), strategies = createStrategies(), faults = createFaults(form, $('#job-error')), estimate = createEstimate(dialog, form, spec);
+  const field = form.elements, layers = createNetwork(), was = createWas(form), strategies = createStrategies(), makings = createMakings(), faults = createFaults(form, $('#job-error')), estimate = createEstimate(dialog, form, spec);
   const selection = createSelection(), following = createFollowing();
   let archs = [], optimizers = [];
 
@@ -90,12 +90,13 @@ export function createForm({ datasets, submitted }) {
     faults.clear();
     const first = !archs.length;
     if (first) {
-      let schedules, transforms, augment, members, listed;
-      ({ archs, optimizers, schedules, transforms, augment, strategies: listed, spec: members } = await get('/v1/capabilities'));
+      let schedules, transforms, augment, members, listed, kinds;
+      ({ archs, optimizers, schedules, transforms, augment, strategies: listed, mode_kinds: kinds, spec: members } = await get('/v1/capabilities'));
       boundAll(form, members);
       bound(field.lr, rate(optimizers[0]));
       was.fill(transforms, members);
       strategies.fill(listed);
+      makings.fill(kinds);
       field.arch.replaceChildren(...archs.map((a) => el('option', { value: a.name }, a.name)));
       field.optimizer.replaceChildren(...optimizers.map((o) => el('option', { value: o.name, selected: o.name === 'adamw' }, o.name)));
       $('#job-augment').append(...augment.map((a) => el('label', { title: a.summary }, el('input', { type: 'checkbox', name: 'augment', value: a.name }), ` ${a.name.replaceAll('_', ' ')}`)));
@@ -114,11 +115,11 @@ export function createForm({ datasets, submitted }) {
 
   function spec() {
     const number = (name) => Number(field[name].value);
-    const arch = field.arch.value, classes = selection.spec(), follows = following();
+    const arch = field.arch.value, classes = selection.spec(), follows = following(), modes = makings.spec();
     const split = { ...(field.split_seed.value && { seed: number('split_seed') }), ...(field.stratified.checked !== field.stratified.defaultChecked && { stratified: field.stratified.checked }) };
     const name = field.name.value.trim();      // if empty, the daemon names the job after its network and data
     const augment = [...form.querySelectorAll('[name=augment]:checked')].map((box) => box.value);
-    const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset: field.dataset.value, model: { arch, ...(field.init.value !== usual(field.init) && { init: field.init.value }) }, ...(follows && { on_complete: follows }),
+    const job = { ...(name && { name }), ...(field.deadline.value && { deadline: 3600 * number('deadline') }), dataset: field.dataset.value, model: { arch, ...(field.init.value !== usual(field.init) && { init: field.init.value }) }, ...(follows && { on_complete: follows }), ...(modes.length && { modes }),
       data: { ...(classes && { classes }), ...(Object.keys(split).length && { split }), ...(field.held.value && { val_fraction: number('held') / 100 }), ...(field.limit.value && { limit: number('limit') }), ...(field.normalize.value !== usual(field.normalize) && { normalize: field.normalize.value }) },
       train: { epochs: number('epochs'), batch: number('batch'), seed: number('seed'), optimizer: { type: field.optimizer.value, ...(!field.lr.disabled && { lr: number('lr') }) },
         ...(!field.schedule.disabled && { schedule: { type: field.schedule.value, warmup_epochs: 1 } }), ...(augment.length && { augment }), ...(field.class_weights.value && { class_weights: field.class_weights.value }) } };

@@ -4,7 +4,7 @@
 import { $, ask, busy, bytes, cards, el, isNumber, keyed, micros, percent, setText, si, toast } from './dom.js';
 import { call, checkpointPath, get } from './api.js';
 import { showState, stateBadge } from './jobs.js';
-import { label } from './modes.js';
+import { desires, label } from './modes.js';
 import { createScatter } from './scatter.js';
 import { optionInput, optionValue } from './strategies.js';
 
@@ -23,13 +23,13 @@ const words = (options) => Object.entries(options ?? {}).map(([name, v]) => (Arr
 export function createMade() {
   const root = $('#run-modes'), form = $('#mode-form'), field = form.elements, measured = $('#modes-measured'), asCard = cards($('table', measured));
   const across = $('#pareto-axis'), chart = createScatter($('#chart-pareto'), { title: 'Validation accuracy of the modes over what they cost', x: axes.us_1, y: { label: 'validation accuracy', format: (v) => percent(v), least: 0.004 } });
-  let checkpoint = null, timer = 0, desires = null, inputs = [], shown = [];
+  let checkpoint = null, timer = 0, offered = null, inputs = [], shown = [];
 
   across.replaceChildren(...Object.entries(axes).map(([value, { name }]) => el('option', { value }, name)));
   across.addEventListener('change', () => plot());
 
   function options() {
-    const desire = desires.find((d) => d.name === field.desire.value);
+    const desire = offered.find((d) => d.name === field.desire.value);
     inputs = desire.options.map((o) => ({ o, field: optionInput(o) }));
     $('#mode-options').replaceChildren(...inputs.map(({ o, field: f }) => el('label', { title: o.summary }, el('span', {}, o.name.replaceAll('_', ' ')), f)));
     for (const { o, field: f } of inputs) {
@@ -40,13 +40,11 @@ export function createMade() {
   }
   field.desire.addEventListener('change', options);
 
-  // A desire with an option of a form of its own, such as a given draw, is for the other interfaces.
   async function fill() {
-    if (desires) return;
-    const kinds = (await get('/v1/capabilities')).mode_kinds;
-    desires = kinds.flatMap((k) => k.desires).filter((d) => d.options.every((o) => o.type !== 'form'));
-    field.desire.replaceChildren(...desires.map((d) => el('option', { value: d.name, title: d.summary }, `${d.name}: ${d.summary}`)));
-    if (desires.length) options();
+    if (offered) return;
+    offered = desires((await get('/v1/capabilities')).mode_kinds);
+    field.desire.replaceChildren(...offered.map((d) => el('option', { value: d.name, title: d.summary }, `${d.name}: ${d.summary}`)));
+    if (offered.length) options();
   }
 
   form.addEventListener('submit', (e) => {

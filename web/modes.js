@@ -8,6 +8,8 @@ const known = {
   cascade: { label: 'Cascade', chooses: true },
 };
 
+// What can be asked for without an option of a form of its own, such as a given draw, which is for the other interfaces.
+export const desires = (kinds) => kinds.flatMap((k) => k.desires).filter((d) => d.options.every((o) => o.type !== 'form'));
 export const named = (mode) => mode.includes(':');
 export const chooses = (mode) => known[mode]?.chooses ?? false;
 export const label = (mode) => known[mode]?.label ?? (mode.startsWith('dom:') ? `DOM ${mode.slice(4)}` : mode);

@@ -277,7 +277,8 @@ static const struct wasd_message rows[] = {
      * given input and number of classes. The pointer of an error in a profile is "/profiles/N/...". */
 	{"check", CHECK, WASD_DAEMON, "checked",
      .members = {OPTIONAL(OBJECT, "spec"), STRING("data"), OPTIONAL(STRING, "dataset"), OPTIONAL(ARRAY, "profiles"),
-                 OPTIONAL(ARRAY, "input", .min = 3, .max = 3), OPTIONAL(INTEGER, "classes", .max = INTEGER_MAX)}},
+                 OPTIONAL(ARRAY, "modes"), OPTIONAL(ARRAY, "input", .min = 3, .max = 3),
+                 OPTIONAL(INTEGER, "classes", .max = INTEGER_MAX)}},
 	{"checked", CHECK, WASD_ENGINE, .members = {RE, ARRAY("warnings", 0, 0)}},
 	/* What such a job would take (wasd_train_estimate). */
 	{"estimate", CHECK, WASD_DAEMON, "estimated",

@@ -265,6 +265,17 @@ static const struct wasd_field profile[] = {
 	{0},
 };
 
+/* The options are those of the desire's table, which capabilities list. */
+static const struct wasd_field made_mode[] = {
+	{"desire", WASD_STR, NULL, 1, 63, .required = true,
+     .summary = "what the mode is to be, beside the options of this desire: mode_kinds of GET /v1/capabilities"},
+	{"name", WASD_NAME, .form = "profile name", .summary = "default: from its options"},
+	{"base", WASD_STR, NULL, 1, 70,
+     .summary = "the mode that it is made of: of the run, of profiles, or of an earlier item; default: aom"},
+	{"dataset", WASD_REFUSED, .summary = "the modes of a job are made on its own data set"},
+	{0},
+};
+
 static const struct wasd_field init_from[] = {
 	{"checkpoint", WASD_STR, NULL, 1, 63, .summary = "the id of a checkpoint; the id alone means the same"},
 	{"blob", WASD_STR, NULL, 64, 64, .form = "blob", .summary = "the SHA-256 of an uploaded file"},
@@ -364,6 +375,8 @@ const struct wasd_field wasd_spec[] = {
 	{"checkpoint", WASD_OBJECT, "{}", .sub = checkpoint, .summary = "which checkpoints to save and keep"},
 	{"profiles", WASD_LIST, "[]", 0, 8, .sub = profile, .form = "profiles",
      .summary = "profiles to search for the best checkpoint"},
+	{"modes", WASD_LIST, "[]", 0, 8, .implied = true, .sub = made_mode, .form = "made modes",
+     .summary = "modes to make of the best checkpoint; with profiles, 8 in all"},
 	{"adjust", WASD_OBJECT, "null", .null_ok = true, .implied = true, .sub = adjust,
      .summary = "measures at the end what the multiply-adds of each width are worth, and adjusts the widths"},
 	{"init_from", WASD_STR, "null", 1, 63, .null_ok = true, .sub = init_from, .form = "init_from",

@@ -1,9 +1,10 @@
 /* engine/check.c - finds out when a job is submitted whether its process would refuse it at the start.
  *
- * The request is {"spec","data","dataset","profiles"}: dataset is the path of a prepared dataset below the folder
- * `data`; profiles are requests for wasd_mode_make, each of which is checked. Without a dataset only the
- * profiles are checked, for images of "input" [c,h,w] and "classes". The answer is
- * {"warnings":[{"code","message"}]}. The pointer of an error in a profile is "/profiles/N/..." */
+ * The request is {"spec","data","dataset","profiles","modes"}: dataset is the path of a prepared dataset below the
+ * folder `data`; profiles and modes are requests for wasd_mode_make, each of which is checked. Without a dataset only
+ * these are checked, for images of "input" [c,h,w] and "classes". The answer is
+ * {"warnings":[{"code","message"}]}. The pointer of an error in a profile is "/profiles/N/...", in a mode
+ * "/modes/N/..." */
 #include "engine/commands.h"
 #include "engine/confine.h"
 #include "engine/link.h"
@@ -72,25 +73,37 @@ static enum wasd_status read_input(const cJSON *request, struct wasd_shape *shap
 	return WASD_OK;
 }
 
+/* Checks the requests of the list of that name. */
+static enum wasd_status check_modes(const cJSON *request, const char *list, struct wasd_shape shape, int classes,
+                                    struct wasd_err *err)
+{
+	const cJSON *spec = wasd_json_get(request, "spec"), *one;
+	struct wasd_err e = {0};
+	char at[sizeof e.pointer];
+	int i = 0;
+	cJSON_ArrayForEach(one, wasd_json_get(request, list)) {
+		enum wasd_status s = wasd_mode_check(spec, shape, classes, one, &e);
+		snprintf(at, sizeof at, "/%s/%d%.120s", list, i++, e.pointer);
+		if (s)
+			return wasd_fail_at(err, s, at, "%s", e.msg);
+	}
+	return WASD_OK;
+}
+
 enum wasd_status engine_check(const cJSON *request, cJSON **out, struct wasd_err *err)
 {
 	cJSON *answer = cJSON_CreateObject(), *warnings = cJSON_AddArrayToObject(answer, "warnings");
-	const cJSON *spec = wasd_json_get(request, "spec"), *profile;
+	const cJSON *spec = wasd_json_get(request, "spec");
 	struct wasd_shape shape = {0};
-	struct wasd_err e = {0};
-	int classes = 0, i = 0;
+	int classes = 0;
 	enum wasd_status s = !warnings ? wasd_fail(err, WASD_ENOMEM, "no memory for the answer") :
 	                     spec && wasd_json_get(request, "dataset") ?
 	                                 check_run(request, warnings, &shape, &classes, err) :
 	                                 read_input(request, &shape, &classes, err);
-	cJSON_ArrayForEach(profile, wasd_json_get(request, "profiles")) {
-		if (!s && (s = wasd_mode_check(spec, shape, classes, profile, &e))) {
-			char at[sizeof e.pointer];
-			snprintf(at, sizeof at, "/profiles/%d%.120s", i, e.pointer);
-			wasd_fail_at(err, s, at, "%s", e.msg);
-		}
-		i++;
-	}
+	if (!s)
+		s = check_modes(request, "profiles", shape, classes, err);
+	if (!s)
+		s = check_modes(request, "modes", shape, classes, err);
 	if (s)
 		cJSON_Delete(answer);
 	else

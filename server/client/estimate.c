@@ -79,6 +79,19 @@ static void print_macs(const cJSON *macs)
 		line("Multiply-adds per image", "%s", si(number(macs, "aom"), aom));
 }
 
+/* "dom:macs-70, int8:plain"; nothing without any. */
+static void print_modes(const cJSON *modes)
+{
+	char all[9 * 72] = "";
+	const cJSON *one;
+	size_t n = 0;
+	cJSON_ArrayForEach(one, modes)
+		if (cJSON_IsString(one) && n < sizeof all)
+			n += (size_t)snprintf(all + n, sizeof all - n, "%s%s", n ? ", " : "", one->valuestring);
+	if (n)
+		line("Made at the end", "%s; not counted in the times", all);
+}
+
 static void print_time(const cJSON *e)
 {
 	char step[32], epoch[32], total[32];
@@ -124,6 +137,7 @@ int client_print_estimate(const cJSON *answer)
 	line("Checkpoints kept", "%.0f of %s: %s of %s", number(kept, "kept"), mib(number(kept, "bytes"), each),
 	     mib(number(kept, "kept_bytes"), all), mib(number(kept, "free_bytes"), room));
 	print_time(e);
+	print_modes(wasd_json_get(e, "modes"));
 	print_start(wasd_json_get(e, "queue"));
 	cJSON_ArrayForEach(w, wasd_json_get(e, "warnings"))
 		line("Warning", "%s", client_text(w, "message"));

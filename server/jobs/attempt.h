@@ -121,10 +121,11 @@ void attempt_sample(struct attempt *a);                        /* attempt_sample
 /* attempt_profiles.c. [S] */
 struct wanted {
 	struct storage_wanted *items;
+	char (*modes)[WASD_MODE_LEN]; /* names of items */
 	size_t n;
 };
-bool attempt_wanted(const struct attempt *a,
-                    struct wanted *out); /* the profiles in its spec; the names are borrowed from a. False: no memory */
+/* The profiles and modes in its spec; names and kinds may be borrowed from a. False: no memory. */
+bool attempt_wanted(const struct attempt *a, struct wanted *out);
 void wanted_done(struct wanted *w);
 /* control.c. [S] Stops a job that has a worker, or waits for its profiles, since its sweep is being stopped. */
 void control_stop(struct sched *j, const struct storage_sweep_order *o);

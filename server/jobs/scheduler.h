@@ -12,6 +12,7 @@ struct sched_config {
 	struct storage *db;
 	struct supervisor *sup;
 	struct metrics *metrics;     /* NULL is fine */
+	const cJSON *capabilities;   /* as of struct api_engine; borrowed. NULL: jobs of profiles alone */
 	const char *data_dir;        /* absolute */
 	int workers;                 /* training processes at the same time */
 	int threads;                 /* compute threads, divided among the workers */

@@ -208,7 +208,9 @@ static cJSON *job_progress(struct profiles *g, const char *id)
 	    storage_job_get(g->cfg.db, id, &job, NULL) == WASD_OK) {
 		char phase[100];
 		profiles_progress(g, p.id, &done, &of, &eta_s);
-		snprintf(phase, sizeof phase, "searching profile %.63s", p.name);
+		bool searches = !strcmp(p.kind, "draw");
+		snprintf(phase, sizeof phase, searches ? "searching profile %.63s" : "making mode %.70s",
+		         searches ? p.name : p.mode);
 		if (!job.progress ||
 		    wasd_json_parse(job.progress, strlen(job.progress), WASD_JSON_REQUEST, &o, NULL) != WASD_OK)
 			o = cJSON_CreateObject();
@@ -363,6 +365,8 @@ static enum wasd_status load_files(struct search *w, struct wasd_err *err)
 	if (!wasd_json_str(w->request, "base", &base) || !wasd_mode_member(base))
 		return storage_ckpt_memfd(db, w->checkpoint, &w->fd, &w->bytes, w->sha, err);
 	enum wasd_status s = storage_profile_get(db, w->checkpoint, base, &p, err);
+	if (s == WASD_OK && strcmp(p.state, "ready"))
+		s = wasd_fail(err, WASD_ESTATE, "its base, mode %s, is %s", base, p.state);
 	if (s == WASD_OK)
 		s = storage_profile_memfd(db, p.id, &w->fd, &w->bytes, w->sha, &w->base_bytes, err);
 	storage_profile_done(&p);

@@ -8,7 +8,7 @@ static const char *const whole[] = {
 	"\"was\":{\"transforms\":[{\"type\":\"translate\"}],\"draw\":\"profile:x\",\"profile\":[],\"odds\":{\"plain\":1,\"fresh\":1},"
 	"\"probability\":{\"epochs\":3}},\"train\":{\"optimizer\":{\"type\":\"sgd\"},\"schedule\":{\"type\":\"constant\"},\"early_stop\":{}},"
 	"\"eval\":{},\"checkpoint\":{\"keep\":{}},\"profiles\":[{\"name\":\"a\",\"desire\":\"macs\",\"budget\":0.5},"
-	"{\"name\":\"b\",\"desire\":\"latency\",\"budget_us\":1},{\"name\":\"c\",\"draw\":[{}]}],\"init_from\":{\"checkpoint\":\"c\"},"
+	"{\"name\":\"b\",\"desire\":\"latency\",\"budget_us\":1},{\"name\":\"c\",\"draw\":[{}]}],\"modes\":[{\"draw\":[{}]}],\"init_from\":{\"checkpoint\":\"c\"},"
 	"\"adjust\":{},\"limits\":{},\"retry\":{},\"on_complete\":{\"if\":[{\"metric\":\"val_acc_aom\",\"value\":1}],\"register\":{\"model\":\"m\"},"
 	"\"deploy\":{\"name\":\"d\",\"batching\":{},\"queue\":{},\"limits\":{}}}}",
 	"{\"dataset\":\"d\",\"model\":{\"layers\":[{\"type\":\"conv\",\"augment\":true}]}}",
@@ -119,13 +119,15 @@ static void look(const struct wasd_field *f, const char *path)
 	                                           "/was/layers",
 	                                           "/weights",
 	                                           "/profiles",
+	                                           "/modes",
 	                                           "/data/normalize/mean",
 	                                           "/data/normalize/std",
 	                                           "/train/class_weights",
 	                                           "/data/classes",
 	                                           "/on_complete/if",
 	                                           NULL};
-	static const char *const odd_strings[] = {"/model/arch", "/init_from/blob", "/on_complete/deploy/mode", NULL};
+	static const char *const odd_strings[] = {"/model/arch",     "/init_from/blob", "/on_complete/deploy/mode",
+	                                          "/modes/N/desire", "/modes/N/base",   NULL};
 	if (f->type == WASD_INT || f->type == WASD_NUM) {
 		expect_number(path, f->min, !f->above_min);
 		expect_number(path, f->max, !f->below_max);

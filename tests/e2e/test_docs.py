@@ -200,7 +200,7 @@ def tables(d, cache):
         check(len(rows) > 40, f"only {len(rows)} rows were found in core/base/spec.c")
         described(rows, "job-spec modes", "rows of core/base/spec.c")
         can = d.client.get("/v1/capabilities").json
-        own_page = re.compile("/(profiles/N|model|dataset|init_from)/")   # described elsewhere
+        own_page = re.compile("/(profiles/N|modes/N|model|dataset|init_from)/")   # described elsewhere
         placed = re.findall(r"@\{(/[^}:]+)\}", text("web/docs/job-spec.md"))
         equal([r["path"] for r in can["spec"] if r["type"] != "refused" and not own_page.match(r["path"]) and placed.count(r["path"]) != 1], [], "members without one row")
         page = re.sub(r"<[^>]+>", "|", html.unescape(cache["/docs/job-spec"].source))

@@ -3,9 +3,11 @@
 the daemon while one is made."""
 import json, os, subprocess
 
-from lib import BUILD, PATIENCE, Daemon, case, check, equal, finish, noise_png
+from lib import BUILD, PATIENCE, Daemon, Events, case, check, equal, finish, noise_png
 
 SPEC = {"dataset": "glyphs", "model": {"arch": "lenet"}, "was": {"layers": "all"}, "train": {"epochs": 3, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.002}}}
+with open("/proc/cpuinfo") as f:
+    VNNI = "avx512_vnni" in f.read()
 FIGURES = ("val_acc", "macs", "bytes", "us_1", "us_64")
 
 
@@ -150,6 +152,45 @@ with Daemon() as d:
     with case("a deleted mode is gone from the list and from the process"):
         c.delete(f"{modes}/dom:light", want=204)
         c.get(f"{modes}/dom:light", want=404)
+
+    with case("a job's modes: what can be refused at submission is, and the dry run lists them"):
+        spec = {**SPEC, "train": {**SPEC["train"], "epochs": 1}}
+        for members, pointer in (({"modes": [{}]}, "/modes/0/desire"), ({"modes": [7]}, "/modes/0"), ({"modes": [{"desire": "int9"}]}, "/modes/0/desire"),
+                                 ({"modes": [{"desire": "macs"}]}, "/modes/0/budget"), ({"modes": [{"desire": "macs", "budget": 0.01}]}, "/modes/0/budget"),
+                                 ({"modes": [{"desire": "macs", "budget": 0.9, "dataset": "glyphs"}]}, "/modes/0/dataset"),
+                                 ({"modes": [{"desire": "int8", "images": 1}]}, "/modes/0/images"), ({"modes": [{"desire": "int8", "base": "dom:light"}]}, "/modes/0/base"),
+                                 ({"modes": [{"desire": "int8", "base": "slim"}]}, "/modes/0/base"), ({"modes": [{"desire": "int8", "base": "int8:plain"}]}, "/modes/0/base"),
+                                 ({"modes": [{"desire": "macs", "budget": 0.9, "name": "a"}], "profiles": [{"desire": "macs", "budget": 0.8, "name": "a"}]}, "/modes/0/name"),
+                                 ({"modes": [{"desire": "macs", "budget": 0.9, "name": f"a{i}"} for i in range(9)]}, "/modes"),
+                                 ({"modes": [{"desire": "macs", "budget": 0.9}], "profiles": [{"desire": "macs", "budget": 0.8, "name": f"a{i}"} for i in range(8)]}, "/modes"),
+                                 ({"modes": [{"desire": "macs", "budget": 0.9}], "on_complete": {"deploy": {"name": "after", "mode": "dom:macs-80"}}}, "/on_complete/deploy/mode"),
+                                 ({"was": False, "modes": [{"desire": "macs", "budget": 0.9}]}, "/modes/0/desire")):
+            problem = c.post("/v1/jobs", {**spec, **members}, want=422).json
+            check(any(e["pointer"] == pointer for e in problem["errors"]), (members, problem))
+        plan = c.post("/v1/jobs?dry_run=true", {**spec, "modes": [{"desire": "macs", "budget": 0.9}], "profiles": [{"desire": "macs", "budget": 0.8}]}, want=200).json
+        equal((plan["estimate"]["modes"], plan["modes"]), (["dom:macs-80", "dom:macs-90"], [{"desire": "macs", "budget": 0.9, "name": "macs-90"}]))
+        check("modes" not in c.post("/v1/jobs?dry_run=true", spec, want=200).json, "a spec without modes keeps its digest")
+
+    with case("a job's modes are made of its best checkpoint before it completes, across a kill -9 of the daemon; its message says which failed"):
+        eight = [{"desire": "int8", "base": "dom:slow", "images": 32}] if VNNI else []
+        names = ["dom:slow", *(["int8:dom-slow-32"] if VNNI else []), "dom:latency-1us", "dom:macs-80"]
+        follow = {"deploy": {"name": "after", "mode": names[VNNI]}}
+        events = Events(d.port, "/v1/events?topics=checkpoints")
+        last = d.submit(**spec, modes=[{"desire": "macs", "budget": 0.95, "evaluations": 600, "name": "slow"}, *eight, {"desire": "latency", "budget_us": 1, "evaluations": 8}],
+                        profiles=[{"desire": "macs", "budget": 0.8, "evaluations": 8}], on_complete=follow)["id"]
+        made = events.until(lambda e: e.data["name"] == "slow" and e.data["state"] == "searching", what="the making").data["checkpoint"]
+        now = by_name(c, f"/v1/checkpoints/{made}/modes")
+        equal({m: now[m]["state"] for m in names}, {m: {"dom:slow": "searching", "dom:macs-80": "ready"}.get(m, "queued") for m in names})
+        d.kill()
+        events.close()
+        d.start()
+        c = d.client
+        ended = d.wait_job(last, "completed")
+        check(ended["message"].startswith("mode dom:latency-1us: ") and ";" not in ended["message"], ended["message"])
+        now = by_name(c, f"/v1/checkpoints/{ended['best']['checkpoint']}/modes")
+        equal({m: now[m]["state"] for m in names}, {m: "failed" if "latency" in m else "ready" for m in names})
+        equal((ended["on_complete"]["state"], c.get("/v1/deployments/after?wait=30s").json["mode"]), ("done", names[VNNI]))
+        c.delete("/v1/deployments/after", want=204)
 
     with case("a kill -9 while a mode is made and the own modes wait: both are done after the start"):
         c.post(modes, {"desire": "macs", "budget": 0.95, "evaluations": 5000, "name": "long"}, want=202)

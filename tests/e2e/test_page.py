@@ -89,10 +89,15 @@ def submission(d, b, eyes):
                  set(f.elements.was_layers, 'conv1 conv?'); set(f.elements.was_from, 0.5); set(f.elements.was_epochs, 2); set(f.elements.was_groups, 3);
                  f.elements.normalize.value = 'set'; f.elements.init.value = 'he'; f.elements.class_weights.value = 'balanced';
                  for (const box of f.querySelectorAll('[name=augment]')) box.checked = ['flip', 'color_jitter'].includes(box.value)""")
-        every = "for (const box of document.querySelectorAll('#strategies-rows [name^=strategy_]')) box.click()"
+        every = "for (const box of document.querySelectorAll('#strategies-rows [name^=strategy_], #makings-rows [name^=making_]')) box.click()"
         b.run(every)                                  # with the options of all of them
         eyes.look("form-open")
+        b.run("const f = document.querySelector('#job-form').elements, of = (n) => document.querySelector(`#makings-rows label:has([name=making_${n}])`).closest('div').querySelector('fieldset.mixture input');"
+              "if (!of('macs').required || of('macs').placeholder) throw 'a required option may be left out'; of('macs').value = 0.9;")
         b.run(every)
+        b.run("document.querySelector('[name=making_macs]').click()")
+        b.wait("return document.querySelector('#job-estimate').textContent.includes('dom:macs-90')", "the estimate names the mode to make")
+        b.run("document.querySelector('[name=making_macs]').click()")
         b.click("#job-form [type=submit]")
         b.wait("return document.querySelector('#run-title')?.textContent === 'from-the-page'", "the new job")
         jobs = d.client.get("/v1/jobs").json["items"]

@@ -110,7 +110,7 @@ static void after_a_restart(void)
 	job_is(s, id, "queued");
 	expired(s, id, STORAGE_DEADLINE_OVER);
 
-	struct storage_wanted want = {"light", "macs", "{\"name\":\"light\"}"};
+	struct storage_wanted want = {"light", "macs", "{\"name\":\"light\"}", NULL};
 	struct storage_exit x = {.outcome = "completed", .profiles = &want, .n_profiles = 1};
 	struct storage_profile p = {0};
 	add_job(s, "p", id);

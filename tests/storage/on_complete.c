@@ -173,7 +173,7 @@ static void after_profiles(void)
 	struct storage *s = fresh_store();
 	struct storage_job j = {0};
 	struct storage_profile p = {0};
-	struct storage_wanted want = {"light", "macs", "{\"name\":\"light\"}"};
+	struct storage_wanted want = {"light", "macs", "{\"name\":\"light\"}", NULL};
 	struct storage_exit x = {.outcome = "completed", .profiles = &want, .n_profiles = 1};
 	int64_t attempt = begin(s, ALL);
 	OK(storage_attempt_end(s, job, attempt, &x, &(struct storage_move){.to = "completed", .reason = "done"}, &err));

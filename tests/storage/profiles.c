@@ -369,8 +369,8 @@ static enum wasd_status train_ends(struct storage *s, const struct storage_wante
 	                           &err);
 }
 
-static const struct storage_wanted wanted[] = {{"light", "macs", "{\"budget\":0.7}"},
-                                               {"least", "macs", "{\"budget\":0.5}"}};
+static const struct storage_wanted wanted[] = {{"light", "macs", "{\"budget\":0.7}", NULL},
+                                               {"least", "macs", "{\"budget\":0.5}", NULL}};
 
 /* message: a part of the job's message; NULL: it has none. */
 static void job_ended(struct storage *s, const char *state, const char *message)
@@ -468,6 +468,31 @@ static void test_job_settled(void)
 	CHECK(l.n == 4 && strstr(l.items[0].text, "searching 2 profiles of checkpoint ckpt_") &&
 	      !strcmp(l.items[1].text, "profile light is ready"));
 	storage_log_list_done(&l);
+	end_store(s);
+	/* Modes are named with their family; one that is made of another comes after it, also when that is queued again. */
+	static const struct storage_wanted based[] = {{"dom:light", "macs", "{\"budget\":0.7}", "draw"},
+	                                              {"int8:light", "int8", "{\"base\":\"dom:light\"}", "int8"}};
+	struct storage_profile p = {0};
+	s = store_with_ckpt();
+	OK(train_ends(s, based, 2));
+	for (int again = 0; again < 2; again++) {
+		OK(storage_profile_next(s, &p, &err));
+		CHECK_STR(p.mode, "dom:light");
+		if (!again)
+			OK(storage_profile_searching(s, p.id, &err));
+		storage_profile_done(&p);
+		if (again)
+			break;
+		FAILS(storage_profile_next(s, &p, &err), WASD_ENOTFOUND);
+		OK(storage_recover(s, NULL, &err));
+	}
+	find_one(s, "dom:light", true);
+	OK(storage_profile_next(s, &p, &err));
+	CHECK_STR(p.mode, "int8:light");
+	CHECK_STR(p.kind, "int8");
+	storage_profile_done(&p);
+	OK(storage_profile_delete(s, ck, "int8:light", "me", &err));
+	job_ended(s, "completed", "mode int8:light: was deleted");
 	end_store(s);
 	/* A deleted profile, and one whose name belongs to another request, which is searched anyway. */
 	s = store_with_ckpt();
