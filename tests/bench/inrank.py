@@ -21,6 +21,8 @@ def arguments():
     p.add_argument("--test", type=int, default=2000, help="test images; none of them decides anything")
     p.add_argument("--epochs", type=int, default=15)
     p.add_argument("--stage", type=int, help="epochs of stage 1; as many as have 130 steps if absent")
+    p.add_argument("--buffer", type=int, help="b of the strategy; its default if absent")
+    p.add_argument("--threshold", type=float, help="of the strategy; its default if absent")
     p.add_argument("--seeds", type=int, nargs="+", default=[1])
     p.add_argument("--precision", default="fp32")
     p.add_argument("--nice", type=int, default=15, help="niceness of the training process")
@@ -107,9 +109,11 @@ def run_seed(d, a, seed, dataset, end):
         return layers
     if arm("dense", quarter()) is None:
         return done
-    layers = arm("inrank", quarter(), weights=[{"type": "inrank", **({"stage": a.stage} if a.stage else {})}])
+    options = {k: v for k, v in (("stage", a.stage), ("buffer", a.buffer), ("threshold", a.threshold)) if v}
+    name = " ".join(["inrank"] + [f"{k} {options[k]:g}" for k in ("buffer", "threshold") if k in options])
+    layers = arm(name, quarter(), weights=[{"type": "inrank", **options}])
     if layers:
-        arm("fixed rank", fixed_model(layers, done[-1]["macs"]))
+        arm(name.replace("inrank", "fixed rank"), fixed_model(layers, done[-1]["macs"]))
     return done
 
 
@@ -120,7 +124,7 @@ def best(epoch_s, epochs):
 
 def two_layers(r, a):
     """The epochs of a run that computed with two layers for each factored one: all, or those behind the 130 steps of stage 1."""
-    stage = (a.stage or math.ceil(130 / math.ceil(a.images / BATCH))) if r["arm"] == "inrank" else 0
+    stage = (a.stage or math.ceil(130 / math.ceil(a.images / BATCH))) if r["arm"].startswith("inrank") else 0
     return [e for e in r["epoch_s"] if r["ranks"] and e > stage]
 
 
