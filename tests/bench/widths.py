@@ -3,11 +3,15 @@
 photographs of CIFAR-10, through the daemon. Prints the accuracy on the test images after the last epoch, and for every width the measured time of an image as a share of
 the whole network's beside the share of its multiply-adds.
 
-Expected: every width within 2 points of the network trained alone; the time falls by 0.8 of what the multiply-adds fall by.
+With --budgets, also the mode dynamic, which sends every image to a width: for each budget of mean multiply-adds its accuracy on the test images and the multiply-adds that
+they really took, beside what the widths reach at as many (interpolated between the two next to it). Its run holds out a tenth of the training images, by which lambda is chosen.
+
+Expected: every width within 2 points of the network trained alone; the time falls by 0.8 of what the multiply-adds fall by; dynamic above the line through the widths.
 
 --state holds the daemon's data and times.json. The run may be interrupted anywhere and goes on when it is started again, also with more seeds:
   tests/bench/widths.py --state widths                     # minutes of one core
   tests/bench/widths.py --state widths --epochs 20 --seeds 1 2
+  tests/bench/widths.py --state widths --budgets 0.1 0.2 0.4 0.6 0.8 --only dynamic
   tests/bench/widths.py --state widths --seconds 0         # the table of what is there"""
 import argparse, base64, hashlib, json, os, statistics, time
 
@@ -30,6 +34,7 @@ def arguments():
     p.add_argument("--lr", type=float, default=0.025, help="of the slices; lower than 0.05 of the others, as the gradients of four passes are added")
     p.add_argument("--precision", default="fp32")
     p.add_argument("--nice", type=int, default=15, help="niceness of the training process")
+    p.add_argument("--budgets", type=float, nargs="+", default=[], help="of the mode dynamic, as shares of the whole network's multiply-adds")
     p.add_argument("--rounds", type=int, default=15, help="of the measurement of times, in which the modes alternate")
     return p.parse_args()
 
@@ -50,7 +55,7 @@ def narrow(width):
 
 
 def specs(a, dataset):
-    """{(arm, seed): spec}; arm: "slices", or a width trained alone."""
+    """{(arm, seed): spec}; arm: "slices", "dynamic" (the same with images held out), or a width trained alone."""
     out = {}
     for seed in a.seeds:
         train = lambda lr: {"epochs": a.epochs, "batch": 64, "seed": seed, "precision": a.precision,
@@ -59,6 +64,8 @@ def specs(a, dataset):
         labels = {} if a.label_epochs is None else {"label_epochs": a.label_epochs}
         arms = {"slices": {"model": quarter(), "weights": [{"type": "slices", "widths": list(WIDTHS), "teacher": a.teacher, **labels}], "train": train(a.lr)}}
         arms.update({w: {"model": narrow(w), "was": False, "train": train(0.05)} for w in WIDTHS})
+        if a.budgets:
+            arms["dynamic"] = {**arms["slices"], "data": {"val_fraction": 0.1}}
         for arm, more in arms.items():
             if a.only and str(arm) not in a.only:
                 continue
@@ -87,6 +94,55 @@ def times(d, job, a, images):
     return {f"{w:g}": [statistics.median(took[w]), statistics.median(x / y for x, y in zip(took[w], took[1]))] for w in WIDTHS}
 
 
+def judge(d, mode, test):
+    """(accuracy, multiply-adds of an image) of a mode on the test images, 64 at a time."""
+    right, macs = 0, 0
+    for at in range(0, len(test), 64):
+        some = test[at:at + 64]
+        said = d.client.post(f"/v1/deployments/gate/classify?k=1&mode={mode}", {"images": [base64.b64encode(data).decode() for _, data in some]}, want=200).json
+        right += sum(r["top"][0]["label"] == name.removeprefix("./").split("/")[1] for r, (name, _) in zip(said["results"], some))
+        macs += said["macs"] * len(some)
+    return right / len(test), macs / len(test)
+
+
+def dynamic(d, job, a):
+    """{mode: (accuracy, multiply-adds)} on the test images, of the widths and of the mode dynamic at every budget."""
+    test = [e for e in cifar_subset(a.images, a.test) if e[0].removeprefix("./").startswith("test/")]
+    checkpoint = d.client.get(f"/v1/jobs/{job}").json["best"]["checkpoint"]
+    path, made = f"/v1/checkpoints/{checkpoint}/modes", []
+    for budget in a.budgets:
+        mode = d.client.post(path, {"desire": "dynamic", "budget": budget, "images": a.images}, want=(200, 202)).json["name"]
+        while (m := d.client.get(f"{path}/{mode}?wait=30s").json)["state"] not in ("ready", "failed"):
+            pass
+        if m["state"] == "ready":
+            made.append(mode)
+        else:
+            say(f"{mode}: {m['message']}")
+    d.deploy("gate", job)
+    out = {m: judge(d, m, test) for m in (*map(mode_of, WIDTHS), *made)}
+    d.client.delete("/v1/deployments/gate")
+    return out
+
+
+def between(points, macs):
+    """Accuracy at so many multiply-adds on the line through the points [(multiply-adds, accuracy)]; beyond the ends that of the end."""
+    points = sorted(points)
+    for (x0, y0), (x1, y1) in zip(points, points[1:]):
+        if x0 <= macs <= x1:
+            return y0 + (y1 - y0) * (macs - x0) / (x1 - x0)
+    return points[0][1] if macs < points[0][0] else points[-1][1]
+
+
+def print_dynamic(found):
+    widths = {m: v for m, v in found.items() if not m.startswith("dynamic:")}
+    whole, line = found["aom"][1], [(v[1], v[0]) for v in widths.values()]
+    for mode, (acc, macs) in found.items():
+        text = f"  {mode}: {100 * macs / whole:.1f} % of the multiply-adds, {100 * acc:.1f} %"
+        if mode not in widths:
+            text += f", widths at as many {100 * between(line, macs):.1f} %, {100 * (acc - between(line, macs)):+.1f} points"
+        print(text)
+
+
 def last(d, job, name):
     series = d.series(job)[name]
     return series[max(series)]
@@ -98,6 +154,8 @@ def table(d, a, wanted, there):
         job = there.get(spec["name"])
         if job and job["state"] == "completed":
             step[arm] = last(d, job["id"], "epoch_s")
+            if arm == "dynamic":
+                continue
             if arm == "slices":
                 rows += [("slices", seed, w, last(d, job["id"], f"val_acc_{mode_of(w)}")) for w in WIDTHS]
             else:
@@ -122,9 +180,11 @@ def main():
             macs = {m["name"]: m["macs"] for m in d.client.get(f"/v1/checkpoints/{checkpoint}/modes").json["items"]}
             with open(kept, "w") as f:
                 json.dump({"times": found, "macs": macs}, f)
+        gated = there.get(wanted["dynamic", a.seeds[0]]["name"]) if ("dynamic", a.seeds[0]) in wanted else None
+        routed = dynamic(d, gated["id"], a) if gated and gated["state"] == "completed" else None
         measured = json.load(open(kept)) if os.path.exists(kept) else None
         if a.json:
-            print(json.dumps({"rows": rows, "epoch_s": {str(k): v for k, v in step.items()}, "measured": measured, "failed": failed}))
+            print(json.dumps({"rows": rows, "epoch_s": {str(k): v for k, v in step.items()}, "measured": measured, "dynamic": routed, "failed": failed}))
             return
         mean = lambda how, w: statistics.mean(r[3] for r in rows if r[0] == how and r[2] == w) if any(r[0] == how and r[2] == w for r in rows) else None
         print(f"quarter-width ResNet-18, {a.images} photographs, {a.epochs} epochs, {len(a.seeds)} seeds, teacher {a.teacher}, rate {a.lr:g} together and 0.05 alone, {a.test} test images")
@@ -142,6 +202,8 @@ def main():
                 gain = (1 - ratio) / (1 - share)
                 print(f"  width {w:<4g}, batch {n}: multiply-adds {100 * share:.1f} %, time {100 * ratio:.1f} % ({found[f'{w:g}'][0] / 1e3 / int(n):.0f} us an image), "
                       f"{gain:.2f} of the fall {'ok' if gain >= 0.8 else 'BELOW 0.8'}")
+        if routed:
+            print_dynamic(routed)
         for name in failed:
             print(f"  failed: {name}")
 
