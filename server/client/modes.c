@@ -1,4 +1,4 @@
-/* modes.c - `wasd modes`: prints the modes of a checkpoint as a table, makes another, or measures them. */
+/* modes.c - `wasd modes`: prints the modes of a checkpoint as a table, makes another, deletes one, or measures them. */
 #include "client/client.h"
 #include "client/commands.h"
 
@@ -13,8 +13,8 @@ enum { WAIT_S = CLIENT_PATIENCE_S - 10 };
 struct options {
 	const char *words[2]; /* CHECKPOINT, DESIRE */
 	struct client_list set;
-	const char *base, *name, *dataset, *url;
-	bool measure, wait, json;
+	const char *base, *name, *dataset, *remove, *url;
+	bool measure, cancel, wait, json;
 };
 
 static bool check_options(void *options)
@@ -25,8 +25,10 @@ static bool check_options(void *options)
 		fault = "give the id of a checkpoint";
 	else if (!client_word_ok(o->words[0]))
 		fault = "the first argument is not the id of a checkpoint";
-	else if (o->words[1] && o->measure)
-		fault = "give a desire or --measure, not both";
+	else if ((o->words[1] != NULL) + o->measure + o->cancel + (o->remove != NULL) > 1)
+		fault = "give one of a desire, --measure, --cancel and --delete";
+	else if (o->remove && !client_word_ok(o->remove))
+		fault = "--delete takes the name of a mode";
 	else if (!o->words[1] && (o->set.n || o->base || o->name))
 		fault = "--set, --base and --name belong to a desire";
 	else if (!o->words[1] && !o->measure && (o->dataset || o->wait))
@@ -111,6 +113,22 @@ static int measure(const char *url, const struct options *o)
 	return print_list(j, o->json);
 }
 
+/* ---- ending ---- */
+
+static int end(const char *url, const struct options *o)
+{
+	char head[300];
+	if (o->cancel)
+		snprintf(head, sizeof head, "DELETE /v1/checkpoints/%.80s/modes:measure", o->words[0]);
+	else
+		snprintf(head, sizeof head, "DELETE /v1/checkpoints/%.80s/modes/%.100s", o->words[0], o->remove);
+	cJSON *done = client_json("modes", url, head, NULL);
+	if (done)
+		printf("%s\n", o->cancel ? "the measuring has ended" : "deleted");
+	cJSON_Delete(done);
+	return done ? CLIENT_OK : CLIENT_FAILED;
+}
+
 /* ---- making ---- */
 
 /* OPTION=VALUE; the value is JSON, or else a string. */
@@ -186,10 +204,11 @@ static int run_modes(int argc, char **argv)
 	if (rc >= 0)
 		return rc;
 	char *url = client_url(o.url);
-	rc = !url       ? CLIENT_FAILED :
-	     o.words[1] ? make(url, &o) :
-	     o.measure  ? measure(url, &o) :
-	                  print_list(list(url, &o, ""), o.json);
+	rc = !url                 ? CLIENT_FAILED :
+	     o.words[1]           ? make(url, &o) :
+	     o.measure            ? measure(url, &o) :
+	     o.cancel || o.remove ? end(url, &o) :
+	                            print_list(list(url, &o, ""), o.json);
 	wasd_free(url);
 	return rc;
 }
@@ -203,6 +222,9 @@ static const struct client_row modes_rows[] = {
      "data set that calibrates and judges (default: that of the checkpoint's job)", "@datasets"},
 	{"--measure", 0, NULL, CLIENT_FLAG, offsetof(struct options, measure),
      "measure the checkpoint's own modes as they are served here", NULL},
+	{"--cancel", 0, NULL, CLIENT_FLAG, offsetof(struct options, cancel), "end a measuring that waits or runs", NULL},
+	{"--delete", 0, "MODE", CLIENT_VALUE, offsetof(struct options, remove),
+     "delete a mode that was made, or end its making", NULL},
 	{"--wait", 0, NULL, CLIENT_FLAG, offsetof(struct options, wait), "wait for the result; exit status 1 if it fails",
      NULL},
 	CLIENT_ROW_JSON(struct options),
