@@ -168,7 +168,7 @@ static bool apply(struct api_ctx *c, const struct api_request *q, struct api_res
 	return !st;
 }
 
-/* Everything is checked before anything is changed. False: the answer is in r. */
+/* A request at fault changes nothing. False: the answer is in r. */
 static bool change(struct api_ctx *c, const struct api_request *q, struct api_response *r,
                    const struct storage_deployment *d, const cJSON *in)
 {

@@ -29,7 +29,15 @@ cJSON *api_mode_canon(struct field_ctx *c, const char *pointer, const struct was
 /* Its name, or a wish. */
 cJSON *api_wished_mode_canon(struct field_ctx *c, const char *pointer, const struct wasd_field *f, const cJSON *v)
 {
-	return cJSON_IsObject(v) ? api_wish_canon(c, pointer, v) : api_mode_canon(c, pointer, f, v);
+	char shown[80];
+	if (cJSON_IsObject(v))
+		return api_wish_canon(c, pointer, v);
+	if (cJSON_IsString(v))
+		return api_mode_canon(c, pointer, f, v);
+	fields_show(shown, v);
+	api_fault(c->faults, "invalid_field", pointer,
+	          "%s must be the name of a mode or a wish such as {\"within_us\": 900}, not %s", pointer, shown);
+	return NULL;
 }
 
 static const struct wasd_field create_fields[] = {

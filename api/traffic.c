@@ -16,8 +16,9 @@ cJSON *api_live_mode_canon(struct field_ctx *c, const char *pointer, const struc
 		return api_wish_canon(c, pointer, v);
 	fields_show(shown, v);
 	api_fault(c->faults, "invalid_field", pointer,
-	          "%s must be \"aom\", \"dom\", \"slim\", \"FAMILY:NAME\", \"auto\" or \"cascade\", not %s", pointer,
-	          shown);
+	          "%s must be \"aom\", \"dom\", \"slim\", \"FAMILY:NAME\", \"auto\", \"cascade\" or a wish such as "
+	          "{\"within_us\": 900}, not %s",
+	          pointer, shown);
 	return NULL;
 }
 

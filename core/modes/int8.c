@@ -355,7 +355,8 @@ static enum wasd_status make_int8(const struct mode_making *in, struct mode_made
 	if (s)
 		return s;
 	if (!can_be_base(in->base->kind))
-		return wasd_fail_at(err, WASD_EINVAL, "/base", "int8 is made of modes in float, not of one of kind %s",
+		return wasd_fail_at(err, WASD_EINVAL, "/base",
+		                    "int8 is made of modes without tensors of their own, not of one of kind %s",
 		                    in->base->kind->name);
 	o.batch = BATCH;
 	s = wasd_loader_create(&o, &l, err);

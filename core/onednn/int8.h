@@ -75,9 +75,11 @@ INT8_INLINE __m512 int8_act(enum act act, __m512 v, float six)
 /* y of the step = act(scale * q) of x over n elements, which are at the same places in both. */
 void int8_bring(const void *x, const struct tensor *xt, void *y, const struct tensor *yt, enum act act, size_t n);
 
-/* Appends to explain()'s array `to` how a convolution or linear layer is computed; images 0: any number. */
+/* Appends to explain()'s array `to` how a convolution or linear layer is computed. images 0: any number; measured may
+ * be NULL. */
+struct tune_result;
 void int8_describe(const struct step *s, const char *algorithm, const char *implementation, int images,
-                   struct cJSON *to);
+                   const struct tune_result *measured, struct cJSON *to);
 
 /* Convolutions with one input channel per filter, by integers of 32 bits (int8_depthwise.c). Weights are packed once
  * for all plans, filters (bias, scale) once for a step. */

@@ -7,6 +7,7 @@
 #include "onednn/int8.h"
 #include "onednn/int8_minimal.h"
 #include "onednn/prim8.h"
+#include "onednn/prim_cpu.h"
 #include "onednn/variant.h"
 #include "wasd/json.h"
 
@@ -19,6 +20,7 @@ enum { FORM_DEPTHWISE, FORM_MINIMAL };
 struct passes {
 	int n;
 	struct prim8 *main, *coarse;  /* main NULL: minimal filtering */
+	struct tune_result measured;  /* all us 0: there was no choice */
 	const void *own, *own_coarse; /* packed weights; NULL before the first pass */
 };
 
@@ -160,7 +162,8 @@ static struct passes *passes_of(struct step *s, int n)
 	struct prim8_conv main = p->shape, coarse = coarse_shape(p), minimal = p->minimal;
 	main.n = coarse.n = minimal.n = n;
 	*v = (struct passes){.n = n};
-	if (minimal.out && int8_minimal_wins(&main, &minimal, s->unmeasured)) {
+	/* Later numbers of images come up while requests wait: they take what is known. */
+	if (minimal.out && int8_minimal_wins(&main, &minimal, s->unmeasured || p->count, &v->measured)) {
 		p->count++;
 		return v;
 	}
@@ -169,7 +172,7 @@ static struct passes *passes_of(struct step *s, int n)
 		v->coarse = prim8_create(&coarse);
 	if (!v->main || (s->quant->coarse && !v->coarse)) {
 		prim8_destroy(v->main);
-		s->status = WASD_EINTERNAL;
+		s->status = prim_memory_left() ? WASD_EINTERNAL : WASD_ENOMEM;
 		return NULL;
 	}
 	p->count++;
@@ -183,12 +186,17 @@ static struct prim8_conv minimal_of(const struct plan8 *p, const struct passes *
 	return c;
 }
 
+static size_t most(size_t a, size_t b)
+{
+	return a > b ? a : b;
+}
+
+/* Other numbers of images may take the other kernel, which is why minimal filtering's counts wherever it fits. */
 static size_t workspace(const struct plan8 *p, const struct passes *v)
 {
 	struct prim8_conv c = minimal_of(p, v);
-	size_t a = v->main ? prim8_scratch_bytes(v->main) : int8_minimal_scratch_bytes(&c, wasd_threads()),
-		   b = v->coarse ? prim8_scratch_bytes(v->coarse) : 0;
-	return wasd_aligned(a > b ? a : b);
+	size_t direct = most(v->main ? prim8_scratch_bytes(v->main) : 0, v->coarse ? prim8_scratch_bytes(v->coarse) : 0);
+	return wasd_aligned(most(direct, c.out ? int8_minimal_scratch_bytes(&c, wasd_threads()) : 0));
 }
 
 static void conv_unplan(struct step *s)
@@ -382,10 +390,11 @@ static void conv_forward(struct step *s, const struct run *r)
 		s->status = WASD_EINTERNAL;
 }
 
-void int8_describe(const struct step *s, const char *algorithm, const char *implementation, int images, cJSON *to)
+void int8_describe(const struct step *s, const char *algorithm, const char *implementation, int images,
+                   const struct tune_result *measured, cJSON *to)
 {
 	char kernel[24];
-	cJSON *o = cJSON_CreateObject();
+	cJSON *o = cJSON_CreateObject(), *us;
 	snprintf(kernel, sizeof kernel, "%dx%d", is_linear(s->node) ? 1 : s->node->kh,
 	         is_linear(s->node) ? 1 : s->node->kw);
 	cJSON_AddStringToObject(o, "layer", s->node->name);
@@ -395,6 +404,10 @@ void int8_describe(const struct step *s, const char *algorithm, const char *impl
 	cJSON_AddStringToObject(o, "kernel", kernel);
 	cJSON_AddStringToObject(o, "algorithm", algorithm);
 	cJSON_AddStringToObject(o, "implementation", implementation);
+	if (measured && measured->us[measured->choice] > 0 && (us = cJSON_AddObjectToObject(o, "us")) != NULL) {
+		cJSON_AddNumberToObject(us, "direct", (double)measured->us[TUNE_LIBRARY]);
+		cJSON_AddNumberToObject(us, "wasd_winograd", (double)measured->us[TUNE_OURS]);
+	}
 	if (!cJSON_AddItemToArray(to, o))
 		cJSON_Delete(o);
 }
@@ -403,13 +416,13 @@ static void conv_explain(const struct step *s, cJSON *to)
 {
 	const struct plan8 *p = s->plan;
 	if (p->filters)
-		int8_describe(s, "int8 depthwise", "wasd", 0, to);
+		int8_describe(s, "int8 depthwise", "wasd", 0, NULL, to);
 	for (int i = 0; i < p->count; i++) {
 		bool minimal = !p->v[i].main;
 		int8_describe(s, minimal ? "int8, minimal filtering" : "int8", minimal ? "wasd" : prim8_info(p->v[i].main),
-		              p->v[i].n, to);
+		              p->v[i].n, &p->v[i].measured, to);
 		if (p->v[i].coarse)
-			int8_describe(s, "int8, coarse", prim8_info(p->v[i].coarse), p->v[i].n, to);
+			int8_describe(s, "int8, coarse", prim8_info(p->v[i].coarse), p->v[i].n, NULL, to);
 	}
 }
 

@@ -195,7 +195,7 @@ INT8_HOT static void float_forward(struct step *s, const struct run *r)
 
 static void float_explain(const struct step *s, cJSON *to)
 {
-	int8_describe(s, "float", "wasd", 0, to);
+	int8_describe(s, "float", "wasd", 0, NULL, to);
 }
 
 const struct layer_kernel int8_float_conv = {.plan = float_plan, .forward = float_forward, .explain = float_explain};

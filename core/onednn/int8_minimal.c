@@ -15,7 +15,7 @@
 #define BLOCK_TILES 16
 #define WEIGHTS_MAX (8u << 20) /* bytes; each thread reads all of them for every block */
 #define INVERSE_OF_9 954437177 /* modulo 2^32 */
-#define REST 64                /* 576 = 9 * 64 */
+#define SHIFT 6                /* 576 = 9 * 64 */
 #define EXACT (1 << 25)
 
 bool int8_minimal_exact(const struct prim8_conv *c, const int8_t *oihw)
@@ -283,13 +283,11 @@ struct form {
 INT8_INLINE void store_pixel(const struct job *j, struct form f, __m512i sum, __m512 bias, __m512 scale, size_t at)
 {
 	const struct prim8_conv *c = j->c;
-	__m512i acc = _mm512_mullo_epi32(sum, _mm512_set1_epi32(INVERSE_OF_9));
+	__m512i acc = _mm512_srai_epi32(_mm512_mullo_epi32(sum, _mm512_set1_epi32(INVERSE_OF_9)), SHIFT);
 	__m512 v = _mm512_mul_ps(_mm512_add_ps(_mm512_cvtepi32_ps(acc), bias), scale);
 	if (f.residual)
 		v = _mm512_fmadd_ps(_mm512_set1_ps(c->residual_scale), int8_load(j->y, at, (__mmask16)-1, f.residual_type), v);
-	if (c->act == ACT_RELU6 || f.y != WASD_QUANT_U8) /* saturation to u8 is a ReLU */
-		v = int8_act(c->act, v, c->six);
-	int8_store(j->y, at, (__mmask16)-1, v, f.y);
+	int8_store(j->y, at, (__mmask16)-1, int8_act(c->act, v, c->six), f.y);
 }
 
 INT8_INLINE void tile_out(const struct job *j, struct form f, struct tile at, const int32_t *from, __m512 bias,
@@ -317,15 +315,13 @@ INT8_INLINE void tile_out(const struct job *j, struct form f, struct tile at, co
 	}
 }
 
-/* Sums arrive as 64 acc: a power of two, which moves through the roundings of bias and scale unchanged. */
 INT8_INLINE void tiles_out(const struct job *j, struct form f, int group, const int32_t *sums)
 {
 	const struct prim8_conv *c = j->c;
 	for (int half = 0; half < GROUP; half += HALF) {
 		size_t channel = (size_t)(group * GROUP + half);
-		__m512 scale = _mm512_mul_ps(_mm512_loadu_ps(c->scale + channel), _mm512_set1_ps(1.0f / REST)),
-			   bias = c->bias ? _mm512_mul_ps(_mm512_loadu_ps(j->bias + channel), _mm512_set1_ps(REST)) :
-		                        _mm512_setzero_ps();
+		__m512 scale = _mm512_loadu_ps(c->scale + channel),
+			   bias = c->bias ? _mm512_loadu_ps(j->bias + channel) : _mm512_setzero_ps();
 		for (int t = 0; t < j->count; t++)
 			tile_out(j, f, tile_at(c, j->from + t), sums + (size_t)(t * GROUP + half), bias, scale, channel);
 	}

@@ -8,14 +8,15 @@
  *     A' m    rows (1,1,1,1,1,0) (0,1,-1,2,-2,0) (0,1,1,4,4,0) (0,1,-1,8,-8,2): 24 times the outputs
  *
  * So products are of 16-bit integers, summed in 32 bits. Sums may wrap: the result is 576 acc modulo 2^32, and 576 = 9
- * * 64, so that a product with the inverse of 9 gives 64 acc itself if |acc| < 2^25, which follows from the weights of
- * each filter (int8_minimal_exact). Two 16-bit products cost what four of 8 bits do: half of the 144.
+ * * 64, so that a product with the inverse of 9 and a shift by 6 give acc itself if |acc| < 2^25, which follows from
+ * the weights of each filter (int8_minimal_exact). Two 16-bit products cost what four of 8 bits do: half of the 144.
  *
  * Weights are converted, and passes run, on the thread team. Only the race allocates. Needs AVX-512 VNNI. */
 #ifndef ONEDNN_INT8_MINIMAL_H
 #define ONEDNN_INT8_MINIMAL_H
 
 #include "onednn/prim8.h"
+#include "onednn/tune.h"
 
 /* A 3x3 kernel of stride 1 without groups, whole vectors of channels on both sides, no coarse part, and weights that
  * stay in a cache. */
@@ -29,7 +30,9 @@ void int8_minimal_weights_in(const struct prim8_conv *c, const int8_t *oihw, voi
 void int8_minimal_run(const struct prim8_conv *c, const void *x, const void *own, const float *bias, void *y,
                       void *scratch);
 /* Whether it is faster for `minimal` than oneDNN's kernel for `direct`, the same layer with its kernel as it is; both
- * have the same n. Measured once per machine and shape (int8_race.c). unmeasured: only if that is known. */
-bool int8_minimal_wins(const struct prim8_conv *direct, const struct prim8_conv *minimal, bool unmeasured);
+ * have the same n. Measured once per machine, shape and about so many images (int8_race.c); *r has the times, all 0 if
+ * nothing was measured. unmeasured: only if that is known. */
+bool int8_minimal_wins(const struct prim8_conv *direct, const struct prim8_conv *minimal, bool unmeasured,
+                       struct tune_result *r);
 
 #endif

@@ -1,14 +1,12 @@
 /* onednn/int8_race.c - measures which is faster for a convolution of 8-bit integers: oneDNN's direct kernel or minimal
  * filtering. Both compute the same bits. Both run on memory of their own, once per machine and shape (tune.h). */
 #include "onednn/int8_minimal.h"
-#include "onednn/tune.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define ROUNDS 10            /* upper limit; each kernel runs once per round */
 #define ROUNDS_US 20000      /* time limit, except for the first three rounds */
-#define IMAGES 64            /* larger batches scale linearly */
 #define COLD_BYTES (4 << 20) /* of each thread: in a network, other layers' data fill its core's cache in between */
 
 struct race {
@@ -86,32 +84,39 @@ static bool run_rounds(const struct race *r, float us[2])
 	return true;
 }
 
+/* Few of the many batch sizes are measured, so that a process that meets them one by one does not stop for each. */
 static int measured_images(int n)
 {
-	int m = 1;
-	while (2 * m <= n && 2 * m <= IMAGES)
-		m *= 2;
-	return m;
+	return n < 4 ? 1 : n < 32 ? 8 : 64;
 }
 
-bool int8_minimal_wins(const struct prim8_conv *direct, const struct prim8_conv *minimal, bool unmeasured)
+static const char *type_name(enum wasd_quant_type t)
+{
+	return t == WASD_QUANT_F32 ? "f32" : t == WASD_QUANT_U8 ? "u8" : "s8";
+}
+
+bool int8_minimal_wins(const struct prim8_conv *direct, const struct prim8_conv *minimal, bool unmeasured,
+                       struct tune_result *t)
 {
 	struct race r = {.direct = *direct, .minimal = *minimal};
-	struct tune_result t = {.choice = TUNE_LIBRARY};
 	float us[2] = {0};
 	char key[TUNE_KEY];
+	*t = (struct tune_result){.choice = TUNE_LIBRARY};
 	r.direct.n = r.minimal.n = measured_images(direct->n);
-	snprintf(key, sizeof key, "int8 n%d %dx%dx%d o%d k%dx%d%s%s%s", r.direct.n, direct->c, direct->h, direct->w,
-	         direct->out, direct->kh, direct->kw, direct->residual ? " add" : "",
-	         direct->y == WASD_QUANT_F32 ? " float" : "", direct->act == ACT_NONE ? "" : " act");
-	if (tune_find(key, &t) || unmeasured)
-		return t.choice == TUNE_OURS;
+	snprintf(key, sizeof key, "int8 n%d %dx%dx%d %s o%d %s k%dx%d%s%s%s", r.direct.n, direct->c, direct->h, direct->w,
+	         type_name(direct->x), direct->out, type_name(direct->y), direct->kh, direct->kw,
+	         direct->residual ? " add " : "", direct->residual ? type_name(direct->residual_type) : "",
+	         direct->act == ACT_NONE ? "" :
+	         direct->act == ACT_RELU ? " relu" :
+	                                   " relu6");
+	if (tune_find(key, t) || unmeasured)
+		return t->choice == TUNE_OURS;
 	if (race_make(&r) && run_rounds(&r, us)) {
-		t.us[TUNE_LIBRARY] = us[0];
-		t.us[TUNE_OURS] = us[1];
-		t.choice = us[0] < us[1] ? TUNE_LIBRARY : TUNE_OURS;
-		tune_store(key, &t);
+		t->us[TUNE_LIBRARY] = us[0];
+		t->us[TUNE_OURS] = us[1];
+		t->choice = us[0] < us[1] ? TUNE_LIBRARY : TUNE_OURS;
+		tune_store(key, t);
 	}
 	race_done(&r);
-	return t.choice == TUNE_OURS;
+	return t->choice == TUNE_OURS;
 }

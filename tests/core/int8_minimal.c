@@ -112,25 +112,24 @@ static void store_wanted(const struct sample *l, int32_t acc, int o, size_t at, 
 		                                       (int)rintf(fminf(fmaxf(t, -128), 127)));
 }
 
-static void check_sample(struct prim8_conv shape, bool extreme)
+static void compare(const struct sample *l)
 {
-	struct sample l = sample_of(shape, extreme);
-	const struct prim8_conv *c = &l.c;
-	size_t bytes = l.ny * size_of(c->y);
+	const struct prim8_conv *c = &l->c;
+	size_t bytes = l->ny * size_of(c->y);
 	char *want = tensor_alloc(bytes), *got = tensor_alloc(bytes);
 	void *own = tensor_alloc(int8_minimal_weight_bytes(c)),
 		 *scratch = tensor_alloc(int8_minimal_scratch_bytes(c, wasd_threads()));
-	CHECK(int8_minimal_fits(c) && int8_minimal_exact(c, l.w));
+	CHECK(int8_minimal_fits(c) && int8_minimal_exact(c, l->w));
 	size_t at = 0;
 	for (int n = 0; n < c->n; n++)
 		for (int y = 0; y < c->oh; y++)
 			for (int x = 0; x < c->ow; x++)
 				for (int o = 0; o < c->out; o++, at++)
-					store_wanted(&l, sum_at(&l, n, o, y, x), o, at, want);
+					store_wanted(l, sum_at(l, n, o, y, x), o, at, want);
 	if (c->residual)
-		memcpy(got, l.residual, bytes);
-	int8_minimal_weights_in(c, l.w, own);
-	int8_minimal_run(c, l.x, own, l.bias, got, scratch);
+		memcpy(got, l->residual, bytes);
+	int8_minimal_weights_in(c, l->w, own);
+	int8_minimal_run(c, l->x, own, l->bias, got, scratch);
 	size_t apart = 0;
 	for (size_t i = 0; i < bytes; i++)
 		apart += want[i] != got[i];
@@ -141,6 +140,12 @@ static void check_sample(struct prim8_conv shape, bool extreme)
 	tensor_free(got);
 	tensor_free(own);
 	tensor_free(scratch);
+}
+
+static void check_sample(struct prim8_conv shape, bool extreme)
+{
+	struct sample l = sample_of(shape, extreme);
+	compare(&l);
 	sample_done(&l);
 }
 
@@ -244,6 +249,48 @@ static void exact_up_to_the_bound(void)
 	wasd_free(w);
 }
 
+/* Factors at the ends of float: both kernels round in the same places. */
+static void extreme_factors(void)
+{
+	if (!offered())
+		TEST_SKIP("no int8 here");
+	const struct {
+		double scale, bias;
+	} rows[] = {{1e-36, 1e37}, {1e-38, 1e4}, {1e-44, 1e30}, {1e30, 1e30}, {3e38, 1}};
+	wasd_rng_init(&dice, 7, "int8_minimal", 0, 0);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		for (int y = 0; y < 2; y++) {
+			struct prim8_conv c = shape_of(1, 32, 8, 8, 32);
+			c.y = y ? WASD_QUANT_F32 : WASD_QUANT_U8;
+			struct sample l = sample_of(c, false);
+			for (int o = 0; o < c.out; o++) {
+				l.scale[o] = (float)(rows[i].scale * between(0.5, 1));
+				l.bias[o] = (float)(rows[i].bias * between(-1, 1));
+			}
+			compare(&l);
+			sample_done(&l);
+		}
+}
+
+/* What is measured is remembered, and later answers need no measuring. */
+static void measures_once(void)
+{
+	if (!offered())
+		TEST_SKIP("no int8 here");
+	struct tune_result first, again, none;
+	struct prim8_conv c = shape_of(3, 32, 12, 12, 32);
+	float scale[32] = {0};
+	c.scale = scale;
+	CHECK(!wasd_threads_init(2, NULL) && !prim_open(wasd_threads(), NULL));
+	CHECK(!int8_minimal_wins(&c, &c, true, &none) && none.us[TUNE_LIBRARY] <= 0 && none.us[TUNE_OURS] <= 0);
+	bool wins = int8_minimal_wins(&c, &c, false, &first);
+	CHECK(first.us[TUNE_LIBRARY] > 0 && first.us[TUNE_OURS] > 0);
+	CHECK(wins == (first.us[TUNE_OURS] <= first.us[TUNE_LIBRARY]));
+	c.n = 1; /* about as many */
+	CHECK(int8_minimal_wins(&c, &c, true, &again) == wins && !memcmp(first.us, again.us, sizeof first.us));
+	wasd_threads_done();
+}
+
 static void what_fits(void)
 {
 	struct prim8_conv c = shape_of(1, 64, 8, 8, 32);
@@ -262,15 +309,15 @@ static void what_fits(void)
 
 /* ---- a network ---- */
 
-enum { IMAGES = 3 };
+enum { IMAGES = 5 };
 
-/* As if that many images had been measured. */
+/* As if about that many images had been measured. */
 static void choose(const char *images, int choice)
 {
-	static const char *const kernels[] = {"k3x3 act", "k2x3 act", "k2x2 add act"};
+	static const char *const kernels[] = {"k3x3 relu", "k2x3 relu", "k2x2 add u8 relu"};
 	for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
 		char key[TUNE_KEY];
-		snprintf(key, sizeof key, "%s 32x10x9 o32 %s", images, kernels[i]);
+		snprintf(key, sizeof key, "%s 32x10x9 u8 o32 u8 %s", images, kernels[i]);
 		tune_store(key, &(struct tune_result){.choice = choice});
 	}
 }
@@ -307,8 +354,8 @@ static void networks_compute_with_it(void)
 	CHECK(!quant_model_run(m, &q->q, x, IMAGES, want, NULL));
 	CHECK(!prim_open(wasd_threads(), NULL)); /* opens the table */
 	choose("int8 n1", TUNE_LIBRARY);
-	choose("int8 n2", TUNE_OURS);
-	for (int n = 1; n <= IMAGES; n += 2) {
+	choose("int8 n8", TUNE_OURS);
+	for (int n = 1; n <= IMAGES; n += IMAGES - 1) {
 		struct wasd_exec_opts o = {.batch = n, .constant_weights = true, .quant = &q->q};
 		struct wasd_pass p = {.n = n, .bn = WASD_BN_SET, .set = WASD_STATS_AOM};
 		struct wasd_exec *e = NULL;
@@ -339,6 +386,8 @@ int main(int argc, char **argv)
 	TEST_RUN(one_thread);
 	TEST_RUN(three_threads);
 	TEST_RUN(extreme_operands);
+	TEST_RUN(extreme_factors);
+	TEST_RUN(measures_once);
 	TEST_RUN(networks_compute_with_it);
 	TEST_END();
 }
