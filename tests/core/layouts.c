@@ -342,10 +342,11 @@ static void split_options(void)
 
 /* ---- pictures that cannot be read ---------------------------------------------------------------------- */
 
-static struct upload with_bad(int bad, bool only_bees)
+/* Fills *u, whose files name paths within it. */
+static void with_bad(struct upload *u, int bad, bool only_bees)
 {
-	struct upload u = {0};
-	struct packer p = pack_open(upload_add(&u, "set"), ZIP);
+	*u = (struct upload){0};
+	struct packer p = pack_open(upload_add(u, "set"), ZIP);
 	static const char *const good[] = {"train/ant/1.png", "train/bee/1.png", "test/ant/1.png", "test/bee/1.png"};
 	for (int i = 0; i < 4; i++) {
 		blob b = {0};
@@ -360,14 +361,14 @@ static struct upload with_bad(int bad, bool only_bees)
 		pack_file(p, name, i % 2 ? "GIF89a.." : "", i % 2 ? 8 : 0);
 	}
 	pack_close(p);
-	return u;
 }
 
 static void bad_pictures(void)
 {
 	struct wasd_err err = {0};
 	struct wasd_ingest_info info = {0};
-	struct upload u = with_bad(120, false);
+	struct upload u;
+	with_bad(&u, 120, false);
 	u.o.report = &told;
 	CHECK_INT(wasd_ingest(u.f, u.n, sample_path("out.wds"), &u.o, NULL, &err), WASD_ECORRUPT);
 	CHECK_STR(err.pointer, "train/ant/bad000.png");
@@ -382,7 +383,7 @@ static void bad_pictures(void)
 	const struct wasd_remark *m = remark("bad_skipped");
 	CHECK(m && m->count == 120 && m->examples == 5 && told.culprits == 120);
 	wasd_dataset_close(d);
-	u = with_bad(3, true);
+	with_bad(&u, 3, true);
 	u.o = (struct wasd_ingest_opts){.skip_bad = true, .report = &told};
 	CHECK_INT(wasd_ingest(u.f, u.n, sample_path("out.wds"), &u.o, NULL, &err), WASD_EINVAL);
 	CHECK_MSG(strstr(err.msg, "class bee has no training image left"), "%s", err.msg);
