@@ -84,6 +84,7 @@ def times(d, job, a, images):
     body = {"images": [base64.b64encode(data).decode() for _, data in cifar_subset(a.images, a.test)[-images:]]}
     spent = lambda: d.client.get("/v1/deployments/widths/stats").json["inference_stats"]["compute_infer"]["ns"]
     took = {w: [] for w in WIDTHS}
+    d.client.delete("/v1/deployments/widths", want=(202, 204, 404))    # of a run that was interrupted
     d.deploy("widths", job, follow="latest")
     for _ in range(a.rounds):
         for w in WIDTHS:
@@ -118,6 +119,7 @@ def dynamic(d, job, a):
             made.append(mode)
         else:
             say(f"{mode}: {m['message']}")
+    d.client.delete("/v1/deployments/gate", want=(202, 204, 404))
     d.deploy("gate", job)
     out = {m: judge(d, m, test) for m in (*map(mode_of, WIDTHS), *made)}
     d.client.delete("/v1/deployments/gate")
@@ -195,7 +197,7 @@ def main():
                 text += f", {100 * (together - alone):+.1f} points {'ok' if together >= alone - 0.02 else 'BELOW by more than 2'}"
             print(text)
         for arm, seconds in step.items():
-            print(f"  an epoch of {'slices' if arm == 'slices' else f'width {arm:g} alone'}: {seconds:.1f} s")
+            print(f"  an epoch of {arm if isinstance(arm, str) else f'width {arm:g} alone'}: {seconds:.1f} s")
         for n, found in (measured["times"].items() if measured else ()):
             for w in WIDTHS[:-1]:
                 share, ratio = measured["macs"][mode_of(w)] / measured["macs"]["aom"], found[f"{w:g}"][1]
