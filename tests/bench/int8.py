@@ -2,7 +2,7 @@
 """int8 beside float: images/s of our int8, fp32 and bf16, and of the int8 networks of ONNX Runtime and OpenVINO, of the same network.
 
 The network comes from a daemon that trains it for a moment on glyphs and exports it to ONNX; the peers quantise that file by their own tools
-(static, per channel). Speed does not depend on the weights, so that ours are random. In every round each contender runs once, in its own process;
+(static, per channel). Speed does not depend on the weights (but for filters whose sums could exceed 2^25), so that ours are random. In every round each contender runs once, in its own process;
 the table shows medians of the rounds and ratios of those medians. --fifo runs them before all other work of the machine (needs root).
 
     python3 -m venv V && V/bin/pip install onnxruntime onnx openvino nncf
