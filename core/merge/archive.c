@@ -223,16 +223,21 @@ static enum wasd_status put_spec(struct archiving *a, const struct net *x, struc
 	return s;
 }
 
-/* Knows the size of the whole after the first file, which all others resemble. */
+/* Knows the size of the whole by the first file, which all others resemble, and asks for room for it by opening the
+ * first checkpoint once more. */
 static enum wasd_status plan(struct archiving *a, size_t len, struct wasd_err *err)
 {
+	struct wasd_archive_file again = {0};
 	a->bytes = (uint64_t)a->of * (len + 1024);
-	return a->bytes <= WASD_ARCHIVE_BYTES ?
-	           WASD_OK :
-	           wasd_fail(err, WASD_ETOOBIG,
-	                     "%d files of %zu bytes are more than the %llu GiB of an archive; choose fewer checkpoints or "
-	                     "views",
-	                     a->of, len, (unsigned long long)(WASD_ARCHIVE_BYTES >> 30));
+	if (a->bytes > WASD_ARCHIVE_BYTES)
+		return wasd_fail(err, WASD_ETOOBIG,
+		                 "%d files of %zu bytes are more than the %llu GiB of an archive; choose fewer checkpoints or "
+		                 "views",
+		                 a->of, len, (unsigned long long)(WASD_ARCHIVE_BYTES >> 30));
+	enum wasd_status s = a->o->open(a->o->ctx, 0, a->bytes, &again, err);
+	if (!s)
+		a->o->close(a->o->ctx, &again);
+	return s;
 }
 
 static enum wasd_status put_weights(struct archiving *a, const struct net *x, struct wasd_model *m, const struct row *r,

@@ -218,6 +218,9 @@ static enum wasd_status make_router(const struct mode *m, const struct wasd_grap
 		if (!width_at(m, i, &name, &share[i]))
 			return wasd_fail_at(err, WASD_EINVAL, "/widths", "width %d has no sound \"mode\" and \"share\"", i);
 	int channels = wasd_graph_node_info(first, at).shape.c;
+	const float *reduce;
+	if ((s = find(m, REDUCE, (size_t)gate_reduced(channels), (size_t)channels, &reduce, err)))
+		return s;
 	if (!gate_create(channels, n, &d->gate))
 		return wasd_fail(err, WASD_ENOMEM, "gate");
 	size_t values = ((size_t)channels + 1 + (size_t)n) * (size_t)d->gate.reduced;

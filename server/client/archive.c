@@ -212,10 +212,16 @@ static int run_archive(int argc, char **argv)
 	cJSON *m = body ? client_json("archive", url, "POST /v1/checkpoints:archive", body) : NULL;
 	snprintf(id, sizeof id, "%s", m ? client_text(m, "id") : "");
 	m = follow(url, id, m);
+	bool made = m && !strcmp(client_text(m, "state"), "ready");
+	if (made)
+		hold_signals(SIG_UNBLOCK); /* the daemon removes what is left after an hour */
 	rc = m ? fetch(&o, url, id, m) : CLIENT_FAILED;
-	if (*id)
+	if (made && rc != CLIENT_OK)
+		fprintf(stderr, "wasd archive: the archive is kept for an hour: GET /v1/archives/%s/file\n", id);
+	else if (*id)
 		remove_archive(url, id);
-	hold_signals(SIG_UNBLOCK);
+	if (!made)
+		hold_signals(SIG_UNBLOCK);
 	cJSON_Delete(m);
 	wasd_free(url);
 	wasd_free(body);

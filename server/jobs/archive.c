@@ -211,10 +211,9 @@ static enum wasd_status read_checkpoint(struct archive *a, struct wasd_err *err)
 	struct storage_ckpt k = {0};
 	char sha[WASD_SHA256_HEX];
 	int64_t bytes = 0;
-	enum wasd_status s = storage_space(db, a->checked ? 0 : (uint64_t)a->planned, err);
-	if (s || (s = storage_ckpt_get(db, a->ids[a->index], &k, err)))
+	enum wasd_status s = storage_ckpt_get(db, a->ids[a->index], &k, err);
+	if (s)
 		return s;
-	a->checked = a->planned > 0;
 	cJSON *metrics = k.metrics ? cJSON_Parse(k.metrics) : cJSON_CreateObject();
 	s = storage_ckpt_memfd(db, k.id, &a->fd, &bytes, sha, err);
 	if (!s) {
@@ -253,8 +252,11 @@ static void load(struct pool_job *job)
 	struct wasd_err err = {0};
 	char at[40];
 	snprintf(at, sizeof at, "/checkpoints/%d", a->index);
-	if (read_checkpoint(a, &err))
+	if (storage_space(a->g->cfg.db, a->checked ? 0 : (uint64_t)a->planned, &err))
+		wasd_fail(&a->why, err.status, "%s", err.msg);
+	else if (read_checkpoint(a, &err))
 		wasd_fail_at(&a->why, err.status, at, "%s: %.60s: %.200s", at, a->ids[a->index], err.msg);
+	a->checked = a->planned > 0;
 	a->post = (struct sup_post){.fn = given, .ctx = a};
 	supervisor_post(a->g->cfg.sup, &a->post);
 }
@@ -447,7 +449,6 @@ static cJSON *show(struct archive *a)
 {
 	static const char *const names[] = {[WAITING] = "queued", [RUNNING] = "running"};
 	cJSON *j = cJSON_Duplicate(a->record, true);
-	a->used_us = wasd_mono_us();
 	bool ok = j && (a->state == ENDED || put(j, "state", cJSON_CreateString(names[a->state])));
 	if (ok && a->state == RUNNING)
 		ok = put(j, "progress", wasd_message(NULL, "done:i of:i", a->done, a->of));
@@ -468,6 +469,8 @@ static enum wasd_status get(struct archives *g, const char *id, cJSON **out, str
 	struct archive *a = *find(g, id);
 	bool there = a && !a->dropped;
 	cJSON *j = there ? show(a) : NULL;
+	if (there)
+		a->used_us = wasd_mono_us();
 	pthread_mutex_unlock(&g->lock);
 	*out = j;
 	return j ? WASD_OK : there ? wasd_fail(err, WASD_ENOMEM, "no memory for an archive") : missing(id, err);

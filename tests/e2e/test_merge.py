@@ -24,9 +24,9 @@ def wasd(*args, rc=0):
     return p.stdout + p.stderr
 
 
-def ended(d, merge, want="ready"):
+def ended(d, merge, want="ready", of="merges"):
     for _ in range(10):
-        m = d.client.get(f"/v1/merges/{merge}?wait=60s").json
+        m = d.client.get(f"/v1/{of}/{merge}?wait=60s").json
         if m["state"] in ("ready", "failed"):
             equal(m["state"], want, f"{merge}: {m['message']}")
             return m
@@ -308,4 +308,21 @@ with Daemon() as d:
             c.delete(f"/v1/merges/{i['id']}", want=204)
         equal((c.get("/v1/merges").json["items"], glob.glob(f"{d.data}/merges/*")), ([], []))
         c.get(f"/v1/checkpoints/{want}")
+
+    with case("a quota: an archive that exceeds it is refused before anything is written, also one of a single checkpoint"):
+        d.stop()
+        d.args += ["--quota-mb", "1000"]
+        d.start()
+        used = d.client.get("/v1/storage").json["quota"]["used_bytes"]
+        d.stop()
+        d.args[-1] = str((used >> 20) + 2)
+        d.start()
+        c = d.client
+        for some in (ckpts[:1], ckpts):
+            m = c.post("/v1/checkpoints:archive", {"checkpoints": some, "views": [{"type": "noise"}], "per_checkpoint": 1000}, want=202).json["id"]
+            m = ended(d, m, "failed", of="archives")
+            check("more are needed" in m["message"] and not m["pointer"], m)
+            check(c.get("/v1/storage").json["quota"]["used_bytes"] < used + (1 << 20), "nothing was written")
+        m = c.post("/v1/checkpoints:archive", {"checkpoints": ckpts}, want=202).json["id"]
+        ended(d, m, of="archives")
 finish()
