@@ -42,7 +42,7 @@ with Daemon() as d:
     best = job["best"]["checkpoint"]
     modes = f"/v1/checkpoints/{best}/modes"
     made = {}
-    with case("made of aom, dom and a profile, with every option; accuracy within half a point of the base, but for two of 150 images"):
+    with case("made of aom, dom and a profile, with every option; accuracy within half a point of the base, but for three of 150 images"):
         float_acc = {m["name"]: m["val_acc"] for m in c.get(modes).json["items"]}
         for name, request in {"plain": {}, "of-dom": {"base": "dom"}, "dom-fast-cfws": {"base": "dom:fast", "weights": "cfws", "images": 64}, "split": {"weights": "cfws", "activations": "kl-clip"}}.items():
             by_options = {"plain": "plain", "dom-fast-cfws": "dom-fast-cfws-64"}.get(name)
@@ -50,7 +50,7 @@ with Daemon() as d:
             equal(c.post(modes, {"desire": "int8", **({} if by_options else {"name": name}), **request}, want=202).json["name"], full)
             m = made[name] = wait(d, f"{modes}/{full}")
             base = request.get("base", "aom")
-            check(abs(m["val_acc"] - float_acc[base]) <= 0.005 + 2 / 150, f"{name}: {m['val_acc']}, {base} {float_acc[base]}")
+            check(abs(m["val_acc"] - float_acc[base]) <= 0.005 + 3 / 150, f"{name}: {m['val_acc']}, {base} {float_acc[base]}")
         fc = 64 * 10                                     # the three sums of branches are 3x3, with a 1x1 kernel beside when split
         equal(9 * (made["split"]["macs"] - made["plain"]["macs"]), made["plain"]["macs"] - fc)
         check(made["of-dom"]["macs"] <= made["plain"]["macs"] and made["dom-fast-cfws"]["macs"] < made["plain"]["macs"], "dropped taps stay dropped")
