@@ -1,5 +1,6 @@
 /* Every network in every precision that this processor supports: one training pass in bf16 compared with the same pass
- * in fp32. */
+ * in fp32. Both take the usual algorithms: which is measured as the fastest changes the last bits of bf16, and
+ * EfficientNet-Lite, which normalises 1x1 maps by the 8 values of a batch, makes several per cent of them. */
 #include "check.h"
 #include "backend/backend.h"
 #include "wasd/cpu.h"
@@ -22,7 +23,7 @@ static bool pass(const char *arch, enum wasd_precision precision, double *loss, 
 		x[i] = (real)((double)(i * 7919 % 2003) / 1001 - 1);
 	for (int i = 0; i < N; i++)
 		y[i] = i % CLASSES;
-	struct wasd_exec_opts o = {.batch = N, .training = true, .precision = precision};
+	struct wasd_exec_opts o = {.batch = N, .training = true, .precision = precision, .unmeasured = true};
 	struct wasd_pass p = {.n = N, .bn = WASD_BN_BATCH, .set = WASD_STATS_TRAIN};
 	bool good = !wasd_arch_build(arch, (struct wasd_shape){3, 32, 32}, CLASSES, NULL, &g, &err) &&
 	            !wasd_model_create(g, 3, &m, &err) && !wasd_exec_create(m, &o, &e, &err) &&
@@ -52,10 +53,7 @@ static void every_network_in_bf16(void)
 			continue;
 		printf("# %-20s loss %.5f in fp32, %.5f in bf16; gradient norm %.4g, %.4g\n", arch, loss[0], loss[1], norm[0],
 		       norm[1]);
-		/* EfficientNet-Lite normalises 1x1 maps by the 8 values of a batch, which amplifies roundings: by the
-		 * algorithms that are chosen, its loss differed by 1.9, 2.8 or 5.2 %; that of the others by less than 1 %. */
-		CHECK_MSG(fabs(loss[1] - loss[0]) <= (strcmp(arch, "efficientnet_lite0") ? 0.05 : 0.1) * loss[0],
-		          "%s: loss %g in fp32, %g in bf16", arch, loss[0], loss[1]);
+		CHECK_MSG(fabs(loss[1] - loss[0]) <= 0.05 * loss[0], "%s: loss %g in fp32, %g in bf16", arch, loss[0], loss[1]);
 		CHECK_MSG(norm[1] > norm[0] / 1.5 && norm[1] < norm[0] * 1.5, "%s: gradient norm %g in fp32, %g in bf16", arch,
 		          norm[0], norm[1]);
 		CHECK_MSG(loss[1] != loss[0], "%s: the same digits in both", arch);

@@ -13,7 +13,9 @@ BLOCK = lambda name, of, out, stride: [
     {"type": "add", "name": f"{name}s", "from": [f"{name}b3", f"{name}b1"]}, {**RELU, "name": name}]
 LAYERS = (BLOCK("a", "input", 16, 1) + BLOCK("b", "a", 32, 2) + BLOCK("c", "b", 64, 2) +
           [{"type": "globalpool"}, {"type": "flatten"}, {"type": "linear", "out": "classes"}])
-SPEC = {"dataset": "glyphs", "model": {"layers": LAYERS}, "train": {"epochs": 6, "batch": 32, "seed": 3, "optimizer": {"type": "adamw", "lr": 0.004}},
+# In fp32-strict, so that every run of this test quantises the same weights.
+SPEC = {"dataset": "glyphs", "data": {"val_fraction": 0.4}, "model": {"layers": LAYERS}, "was": {"probability": 0.5, "alpha": "fixed"},
+        "train": {"epochs": 8, "batch": 32, "seed": 3, "precision": "fp32-strict", "optimizer": {"type": "adamw", "lr": 0.004}},
         "profiles": [{"name": "fast", "desire": "macs", "budget": 0.9, "evaluations": 20}]}
 PNG = {"Content-Type": "image/png"}
 
@@ -37,12 +39,12 @@ def wait(d, path, want="ready"):
 
 with Daemon() as d:
     c = d.client
-    d.glyphs(train=1500, test=400)
+    d.glyphs(train=2500, test=400)
     job = d.wait_job(d.submit(**SPEC)["id"])
     best = job["best"]["checkpoint"]
     modes = f"/v1/checkpoints/{best}/modes"
     made = {}
-    with case("made of aom, dom and a profile, with every option; accuracy within half a point of the base, but for three of 150 images"):
+    with case("made of aom, dom and a profile, with every option; accuracy within half a point of the base, but for five of 1,000 images"):
         float_acc = {m["name"]: m["val_acc"] for m in c.get(modes).json["items"]}
         for name, request in {"plain": {}, "of-dom": {"base": "dom"}, "dom-fast-cfws": {"base": "dom:fast", "weights": "cfws", "images": 64}, "split": {"weights": "cfws", "activations": "kl-clip"}}.items():
             by_options = {"plain": "plain", "dom-fast-cfws": "dom-fast-cfws-64"}.get(name)
@@ -50,7 +52,7 @@ with Daemon() as d:
             equal(c.post(modes, {"desire": "int8", **({} if by_options else {"name": name}), **request}, want=202).json["name"], full)
             m = made[name] = wait(d, f"{modes}/{full}")
             base = request.get("base", "aom")
-            check(abs(m["val_acc"] - float_acc[base]) <= 0.005 + 3 / 150, f"{name}: {m['val_acc']}, {base} {float_acc[base]}")
+            check(abs(m["val_acc"] - float_acc[base]) <= 0.005 + 5 / 1000, f"{name}: {m['val_acc']}, {base} {float_acc[base]}")
         fc = 64 * 10                                     # the three sums of branches are 3x3, with a 1x1 kernel beside when split
         equal(9 * (made["split"]["macs"] - made["plain"]["macs"]), made["plain"]["macs"] - fc)
         check(made["of-dom"]["macs"] <= made["plain"]["macs"] and made["dom-fast-cfws"]["macs"] < made["plain"]["macs"], "dropped taps stay dropped")
