@@ -332,37 +332,23 @@ struct api_reports {
 	                        char **text, int64_t *done, int64_t *of, struct wasd_err *err);
 };
 
-/* Merges of checkpoints (wasd/merge.h). A record is
- * {"id","state":"queued"|"running"|"ready"|"failed","checkpoints","request", "created_at","created_by"}, with "dataset"
- * {"name","version"} where one is measured on, "progress" {"done","of"} while it runs, "finished_at" at its end, then
- * "checkpoint", "metrics" and "merge" (wasd/merge.h), or "message" and "pointer". Times are numbers. An event of the
- * merge's id tells the end. */
-struct merges;
-struct api_merges {
-	struct merges *self;
-	/* Takes record: what the request gives of it. */
-	enum wasd_status (*begin)(struct merges *self, cJSON *record, char id[40], struct wasd_err *err);
-	enum wasd_status (*get)(struct merges *self, const char *id, cJSON **record, struct wasd_err *err);
-	cJSON *(*list)(struct merges *self); /* an array, newest first; NULL: no memory */
-	/* Ends a merge that runs, and forgets it; a checkpoint that it has made stays. */
-	enum wasd_status (*forget)(struct merges *self, const char *id, struct wasd_err *err);
-};
-
-/* Archives of checkpoints (wasd/archive.h). A record is {"id","state":"queued"|"running"|"ready"|"failed",
- * "checkpoints","request","created_at","created_by"}, with "progress" {"done","of"} while it runs, "finished_at" at its
- * end, then "files", "bytes" and "sha256", or "message" and "pointer". Times are numbers. An event of the archive's id
- * tells the end. */
-struct archives;
-struct api_archives {
-	struct archives *self;
-	/* Takes record: what the request gives of it; "checkpoints" are 1 to WASD_ARCHIVE_MAX ids. */
-	enum wasd_status (*begin)(struct archives *self, cJSON *record, char id[40], struct wasd_err *err);
-	enum wasd_status (*get)(struct archives *self, const char *id, cJSON **record, struct wasd_err *err);
-	cJSON *(*list)(struct archives *self); /* an array, newest first; NULL: no memory */
-	/* WASD_ESTATE: it is not ready. */
-	enum wasd_status (*open)(struct archives *self, const char *id, struct api_file *out, struct wasd_err *err);
-	/* Ends one that runs, and removes it. */
-	enum wasd_status (*forget)(struct archives *self, const char *id, struct wasd_err *err);
+/* Work on checkpoints that takes a while: merges (wasd/merge.h) and archives (wasd/archive.h). A record is
+ * {"id","state":"queued"|"running"|"ready"|"failed","checkpoints","request","created_at","created_by"}, with "progress"
+ * {"done","of"} while it runs, "finished_at" at its end, then what came of it, or "message" and "pointer". Times are
+ * numbers. An event of the record's id tells the end.
+ *
+ * A merge that measures has also "dataset" {"name","version"}; a ready one "checkpoint", "metrics" and "merge"
+ * (wasd/merge.h). A ready archive has "files", "bytes" and "sha256". */
+struct api_records {
+	void *self;
+	/* Takes record: what the request gives of it. An archive has 1 to WASD_ARCHIVE_MAX "checkpoints". */
+	enum wasd_status (*begin)(void *self, cJSON *record, char id[40], struct wasd_err *err);
+	enum wasd_status (*get)(void *self, const char *id, cJSON **record, struct wasd_err *err);
+	cJSON *(*list)(void *self); /* an array, newest first; NULL: no memory */
+	/* The file of an archive. WASD_ESTATE: it is not ready. NULL: it has none. */
+	enum wasd_status (*open)(void *self, const char *id, struct api_file *out, struct wasd_err *err);
+	/* Ends one that runs, and removes it. A checkpoint that a merge has made stays. */
+	enum wasd_status (*forget)(void *self, const char *id, struct wasd_err *err);
 };
 
 /* Webhooks: the daemon sends events by itself. */
@@ -511,8 +497,7 @@ struct api_ctx {
 	struct api_jobs jobs;
 	struct api_profiles profiles;
 	struct api_reports reports;
-	struct api_merges merges;
-	struct api_archives archives;
+	struct api_records merges, archives;
 	struct api_estimates estimates;
 	struct api_data data;
 	struct api_blobs blobs;

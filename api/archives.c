@@ -9,42 +9,25 @@
 
 /* ---- the object ---- */
 
-/* Takes the daemon's record, whose times are numbers. */
-static cJSON *archive_json(cJSON *record)
+static void link_file(const cJSON *record, cJSON *links)
 {
-	static const char *const times[] = {"created_at", "finished_at"};
-	cJSON *links = cJSON_CreateObject();
 	const char *id = "", *state = "";
 	char url[120];
-	for (size_t i = 0; i < API_LEN(times); i++) {
-		double at = 0;
-		wasd_json_num(record, times[i], &at);
-		cJSON_DeleteItemFromObjectCaseSensitive(record, times[i]);
-		api_add_time(record, times[i], (int64_t)at);
-	}
 	wasd_json_str(record, "id", &id);
 	wasd_json_str(record, "state", &state);
-	snprintf(url, sizeof url, "/v1/archives/%s", id);
-	api_add_str(links, "self", url);
 	snprintf(url, sizeof url, "/v1/archives/%s/file", id);
 	if (!strcmp(state, "ready"))
 		api_add_str(links, "file", url);
-	if (!wasd_json_get(record, "message"))
-		api_add_str(record, "message", NULL);
-	api_add_take(record, "links", links);
-	return record;
 }
 
-static void send_archive(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
-                         const char *id)
-{
-	struct wasd_err err = {0};
-	cJSON *record = NULL;
-	if (c->archives.get(c->archives.self, id, &record, &err))
-		api_send_error(q, r, &err);
-	else
-		api_send_json(r, status, archive_json(record));
-}
+static const char *const later[] = {"message", NULL};
+static const struct record_kind archive_kind = {
+	.name = "archive",
+	.path = "/v1/archives",
+	.fields = wasd_archive_fields,
+	.later = later,
+	.link = link_file,
+};
 
 /* ---- which checkpoints ---- */
 
@@ -222,42 +205,6 @@ static cJSON *read_request(const struct api_request *q, struct api_response *r)
 	return api_body_fields(q, r, rows, NULL, false);
 }
 
-/* False: the answer is in r. */
-static bool audit(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *action,
-                  const char *id)
-{
-	char object[140];
-	struct wasd_err err = {0};
-	snprintf(object, sizeof object, "archive/%s", id);
-	enum wasd_status st = storage_audit_add(c->db, q->actor, action, object, NULL, NULL, NULL, NULL, &err);
-	if (st)
-		api_send_error(q, r, &err);
-	return !st;
-}
-
-/* Takes ids. */
-static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *ids, const cJSON *in)
-{
-	struct wasd_err err = {0};
-	char id[40];
-	cJSON *record = cJSON_CreateObject(), *request = cJSON_CreateObject();
-	api_add_take(record, "checkpoints", ids);
-	for (const struct wasd_field *f = wasd_archive_fields; f->name; f++)
-		if (wasd_json_get(in, f->name))
-			api_add_take(request, f->name, cJSON_Duplicate(wasd_json_get(in, f->name), 1));
-	api_add_take(record, "request", request);
-	api_add_str(record, "created_by", q->actor);
-	if (api_poisoned(record)) {
-		cJSON_Delete(record);
-		api_send_no_memory(r);
-	} else if (c->archives.begin(c->archives.self, record, id, &err)) {
-		api_send_error(q, r, &err);
-	} else if (audit(c, q, r, "archive.create", id)) {
-		send_archive(c, q, r, 202, id);
-		api_set_header(r, "Location", "/v1/archives/%s", id);
-	}
-}
-
 enum api_result api_archives_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct wasd_archive_how how;
@@ -267,7 +214,7 @@ enum api_result api_archives_create(struct api_ctx *c, const struct api_request 
 		api_send_problem(q, r, "invalid_field", err.pointer, "%s", err.msg);
 		cJSON_Delete(ids);
 	} else if (ids) {
-		begin(c, q, r, ids, in);
+		api_record_begin(&archive_kind, &c->archives, c, q, r, api_record_make(&archive_kind, q, in, ids));
 	}
 	cJSON_Delete(in);
 	return API_DONE;
@@ -277,37 +224,12 @@ enum api_result api_archives_create(struct api_ctx *c, const struct api_request 
 
 enum api_result api_archives_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	cJSON *items = c->archives.list(c->archives.self), *one;
-	cJSON_ArrayForEach(one, items)
-		archive_json(one);
-	if (items)
-		api_send_list(q, r, items, NULL);
-	else
-		api_send_no_memory(r);
-	return API_DONE;
+	return api_record_list(&archive_kind, &c->archives, q, r);
 }
 
 enum api_result api_archives_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	struct wasd_err err = {0};
-	char id[128];
-	const char *state = "";
-	cJSON *record = NULL;
-	int64_t wait = 0;
-	if (!api_query_wait(q, r, &wait))
-		return API_DONE;
-	api_param(q, "id", id);
-	if (c->archives.get(c->archives.self, id, &record, &err)) {
-		api_send_error(q, r, &err);
-		return API_DONE;
-	}
-	wasd_json_str(record, "state", &state);
-	bool settled = !strcmp(state, "ready") || !strcmp(state, "failed"), again = !settled && api_again(q, r, id, wait);
-	if (again)
-		cJSON_Delete(record);
-	else
-		api_send_json(r, 200, archive_json(record));
-	return again ? API_AGAIN : API_DONE;
+	return api_record_get(&archive_kind, &c->archives, q, r);
 }
 
 enum api_result api_archives_file(struct api_ctx *c, const struct api_request *q, struct api_response *r)
@@ -334,14 +256,5 @@ enum api_result api_archives_file(struct api_ctx *c, const struct api_request *q
 
 enum api_result api_archives_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	struct wasd_err err = {0};
-	char id[128];
-	api_param(q, "id", id);
-	if (c->archives.forget(c->archives.self, id, &err)) {
-		api_send_error(q, r, &err);
-		return API_DONE;
-	}
-	if (audit(c, q, r, "archive.delete", id))
-		r->status = 204;
-	return API_DONE;
+	return api_record_delete(&archive_kind, &c->archives, c, q, r);
 }

@@ -387,6 +387,27 @@ void api_send_sweep(struct api_ctx *c, const struct api_request *q, struct api_r
 /* Is there a queue of that name? False: the answer, which points at /queue, is in r. */
 bool api_queue_there(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *name);
 
+/* ---- records.c: work on checkpoints that the daemon keeps a record of ---- */
+
+struct record_kind {
+	const char *name, *path;         /* of the audit's objects and actions; of the routes */
+	const struct wasd_field *fields; /* the members of "request" */
+	const char *const *later;        /* members that are null until they are known; ends at NULL */
+	/* Adds what there is besides the record itself. */
+	void (*link)(const cJSON *record, cJSON *links);
+};
+/* What the daemon is given: the checkpoints, and the members of kind->fields as "request". Takes ids. */
+cJSON *api_record_make(const struct record_kind *k, const struct api_request *q, const cJSON *in, cJSON *ids);
+/* 202 with the record. Takes record. */
+void api_record_begin(const struct record_kind *k, const struct api_records *w, struct api_ctx *c,
+                      const struct api_request *q, struct api_response *r, cJSON *record);
+enum api_result api_record_list(const struct record_kind *k, const struct api_records *w, const struct api_request *q,
+                                struct api_response *r);
+enum api_result api_record_get(const struct record_kind *k, const struct api_records *w, const struct api_request *q,
+                               struct api_response *r);
+enum api_result api_record_delete(const struct record_kind *k, const struct api_records *w, struct api_ctx *c,
+                                  const struct api_request *q, struct api_response *r);
+
 /* ---- handlers, one line per route in routes.c ---- */
 
 typedef enum api_result api_handler(struct api_ctx *c, const struct api_request *q, struct api_response *r);

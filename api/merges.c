@@ -7,43 +7,24 @@
 
 /* ---- the object ---- */
 
-/* Takes the daemon's record, whose times are numbers. */
-static cJSON *merge_json(cJSON *record)
+static void link_checkpoint(const cJSON *record, cJSON *links)
 {
-	static const char *const times[] = {"created_at", "finished_at"}, *const later[] = {"checkpoint", "message"};
-	cJSON *links = cJSON_CreateObject();
-	const char *id = "", *checkpoint = NULL;
+	const char *checkpoint = NULL;
 	char url[120];
-	for (size_t i = 0; i < API_LEN(times); i++) {
-		double at = 0;
-		wasd_json_num(record, times[i], &at);
-		cJSON_DeleteItemFromObjectCaseSensitive(record, times[i]);
-		api_add_time(record, times[i], (int64_t)at);
-	}
-	wasd_json_str(record, "id", &id);
 	wasd_json_str(record, "checkpoint", &checkpoint);
-	snprintf(url, sizeof url, "/v1/merges/%s", id);
-	api_add_str(links, "self", url);
 	snprintf(url, sizeof url, "/v1/checkpoints/%s", checkpoint ? checkpoint : "");
 	if (checkpoint)
 		api_add_str(links, "checkpoint", url);
-	for (size_t i = 0; i < API_LEN(later); i++)
-		if (!wasd_json_get(record, later[i]))
-			api_add_str(record, later[i], NULL);
-	api_add_take(record, "links", links);
-	return record;
 }
 
-static void send_merge(struct api_ctx *c, const struct api_request *q, struct api_response *r, int status,
-                       const char *id)
-{
-	struct wasd_err err = {0};
-	cJSON *record = NULL;
-	if (c->merges.get(c->merges.self, id, &record, &err))
-		api_send_error(q, r, &err);
-	else
-		api_send_json(r, status, merge_json(record));
-}
+static const char *const later[] = {"checkpoint", "message", NULL};
+static const struct record_kind merge_kind = {
+	.name = "merge",
+	.path = "/v1/merges",
+	.fields = wasd_merge_fields,
+	.later = later,
+	.link = link_checkpoint,
+};
 
 /* ---- asking ---- */
 
@@ -110,48 +91,6 @@ static bool add_dataset(struct api_ctx *c, const struct api_request *q, struct a
 	return true;
 }
 
-/* False: the answer is in r. */
-static bool audit(struct api_ctx *c, const struct api_request *q, struct api_response *r, const char *action,
-                  const char *id)
-{
-	char object[140];
-	struct wasd_err err = {0};
-	snprintf(object, sizeof object, "merge/%s", id);
-	enum wasd_status st = storage_audit_add(c->db, q->actor, action, object, NULL, NULL, NULL, NULL, &err);
-	if (st)
-		api_send_error(q, r, &err);
-	return !st;
-}
-
-/* Takes the record. */
-static void begin(struct api_ctx *c, const struct api_request *q, struct api_response *r, cJSON *record)
-{
-	struct wasd_err err = {0};
-	char id[40];
-	if (api_poisoned(record)) {
-		cJSON_Delete(record);
-		api_send_no_memory(r);
-	} else if (c->merges.begin(c->merges.self, record, id, &err)) {
-		api_send_error(q, r, &err);
-	} else if (audit(c, q, r, "merge.create", id)) {
-		send_merge(c, q, r, 202, id);
-		api_set_header(r, "Location", "/v1/merges/%s", id);
-	}
-}
-
-/* What the daemon keeps: the checkpoints, the data set, and the members of wasd_merge_fields as "request". */
-static cJSON *make_record(const struct api_request *q, const cJSON *in)
-{
-	cJSON *record = cJSON_CreateObject(), *request = cJSON_CreateObject();
-	api_add_take(record, "checkpoints", cJSON_Duplicate(wasd_json_get(in, "checkpoints"), 1));
-	for (const struct wasd_field *f = wasd_merge_fields; f->name; f++)
-		if (wasd_json_get(in, f->name))
-			api_add_take(request, f->name, cJSON_Duplicate(wasd_json_get(in, f->name), 1));
-	api_add_take(record, "request", request);
-	api_add_str(record, "created_by", q->actor);
-	return record;
-}
-
 enum api_result api_merges_create(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
 	struct storage_ckpt first = {0};
@@ -164,9 +103,9 @@ enum api_result api_merges_create(struct api_ctx *c, const struct api_request *q
 	if (wasd_merge_read(in, cJSON_GetArraySize(ids), &how, &err)) {
 		api_send_problem(q, r, "invalid_field", err.pointer, "%s", err.msg);
 	} else if (find_checkpoints(c, q, r, ids, &first)) {
-		cJSON *record = make_record(q, in);
+		cJSON *record = api_record_make(&merge_kind, q, in, cJSON_Duplicate(ids, 1));
 		if (!wasd_merge_measures(&how) || add_dataset(c, q, r, &first, in, record))
-			begin(c, q, r, record);
+			api_record_begin(&merge_kind, &c->merges, c, q, r, record);
 		else
 			cJSON_Delete(record);
 		storage_ckpt_done(&first);
@@ -179,49 +118,15 @@ enum api_result api_merges_create(struct api_ctx *c, const struct api_request *q
 
 enum api_result api_merges_list(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	cJSON *items = c->merges.list(c->merges.self), *one;
-	cJSON_ArrayForEach(one, items)
-		merge_json(one);
-	if (items)
-		api_send_list(q, r, items, NULL);
-	else
-		api_send_no_memory(r);
-	return API_DONE;
+	return api_record_list(&merge_kind, &c->merges, q, r);
 }
 
 enum api_result api_merges_get(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	struct wasd_err err = {0};
-	char id[128];
-	const char *state = "";
-	cJSON *record = NULL;
-	int64_t wait = 0;
-	if (!api_query_wait(q, r, &wait))
-		return API_DONE;
-	api_param(q, "id", id);
-	if (c->merges.get(c->merges.self, id, &record, &err)) {
-		api_send_error(q, r, &err);
-		return API_DONE;
-	}
-	wasd_json_str(record, "state", &state);
-	bool settled = !strcmp(state, "ready") || !strcmp(state, "failed"), again = !settled && api_again(q, r, id, wait);
-	if (again)
-		cJSON_Delete(record);
-	else
-		api_send_json(r, 200, merge_json(record));
-	return again ? API_AGAIN : API_DONE;
+	return api_record_get(&merge_kind, &c->merges, q, r);
 }
 
 enum api_result api_merges_delete(struct api_ctx *c, const struct api_request *q, struct api_response *r)
 {
-	struct wasd_err err = {0};
-	char id[128];
-	api_param(q, "id", id);
-	if (c->merges.forget(c->merges.self, id, &err)) {
-		api_send_error(q, r, &err);
-		return API_DONE;
-	}
-	if (audit(c, q, r, "merge.delete", id))
-		r->status = 204;
-	return API_DONE;
+	return api_record_delete(&merge_kind, &c->merges, c, q, r);
 }

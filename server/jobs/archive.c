@@ -412,8 +412,9 @@ static enum wasd_status admit(struct archives *g, struct wasd_err *err)
 	return n < KEPT_MAX ? WASD_OK : wasd_fail(err, WASD_EBUSY, "%d archives wait", n);
 }
 
-static enum wasd_status begin(struct archives *g, cJSON *record, char id[40], struct wasd_err *err)
+static enum wasd_status begin(void *self, cJSON *record, char id[40], struct wasd_err *err)
 {
+	struct archives *g = self;
 	struct archive *a = wasd_calloc(1, sizeof *a);
 	bool poke = false;
 	if (!a) {
@@ -463,8 +464,9 @@ static enum wasd_status missing(const char *id, struct wasd_err *err)
 	return wasd_fail(err, WASD_ENOTFOUND, "no archive %.60s", id);
 }
 
-static enum wasd_status get(struct archives *g, const char *id, cJSON **out, struct wasd_err *err)
+static enum wasd_status get(void *self, const char *id, cJSON **out, struct wasd_err *err)
 {
+	struct archives *g = self;
 	pthread_mutex_lock(&g->lock);
 	struct archive *a = *find(g, id);
 	bool there = a && !a->dropped;
@@ -477,8 +479,9 @@ static enum wasd_status get(struct archives *g, const char *id, cJSON **out, str
 }
 
 /* Newest first. */
-static cJSON *list(struct archives *g)
+static cJSON *list(void *self)
 {
+	struct archives *g = self;
 	cJSON *all = cJSON_CreateArray();
 	pthread_mutex_lock(&g->lock);
 	for (struct archive *a = g->list; a && all; a = a->next) {
@@ -493,8 +496,9 @@ static cJSON *list(struct archives *g)
 	return all;
 }
 
-static enum wasd_status open_file(struct archives *g, const char *id, struct api_file *out, struct wasd_err *err)
+static enum wasd_status open_file(void *self, const char *id, struct api_file *out, struct wasd_err *err)
 {
+	struct archives *g = self;
 	struct stat st;
 	enum wasd_status s = WASD_OK;
 	pthread_mutex_lock(&g->lock);
@@ -524,8 +528,9 @@ static enum wasd_status open_file(struct archives *g, const char *id, struct api
 	return s;
 }
 
-static enum wasd_status forget(struct archives *g, const char *id, struct wasd_err *err)
+static enum wasd_status forget(void *self, const char *id, struct wasd_err *err)
 {
+	struct archives *g = self;
 	pthread_mutex_lock(&g->lock);
 	struct archive *a = *find(g, id), *free_now = NULL;
 	enum wasd_status s = a && !a->dropped ? WASD_OK : missing(id, err);
@@ -543,10 +548,10 @@ static enum wasd_status forget(struct archives *g, const char *id, struct wasd_e
 	return s;
 }
 
-struct api_archives archives_api(struct archives *g)
+struct api_records archives_api(struct archives *g)
 {
 	return (
-		struct api_archives){.self = g, .begin = begin, .get = get, .list = list, .open = open_file, .forget = forget};
+		struct api_records){.self = g, .begin = begin, .get = get, .list = list, .open = open_file, .forget = forget};
 }
 
 static bool needs(void *ctx, const char *checkpoint, char by[64])

@@ -22,7 +22,7 @@ struct archives_config {
 enum wasd_status archives_create(const struct archives_config *cfg, struct archives **out, struct wasd_err *err);
 void archives_stop(struct archives *g);    /* ends the running one; any thread; NULL is fine */
 void archives_destroy(struct archives *g); /* after supervisor_stop, before the storage closes; NULL is fine */
-/* Implements struct api_archives. Any thread but the supervisor's. */
-struct api_archives archives_api(struct archives *g);
+/* Implements struct api_records. Any thread but the supervisor's. */
+struct api_records archives_api(struct archives *g);
 
 #endif

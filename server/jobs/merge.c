@@ -556,8 +556,9 @@ static void kill_dropped(void *ctx)
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
-static enum wasd_status begin(struct merges *g, cJSON *record, char id[40], struct wasd_err *err)
+static enum wasd_status begin(void *self, cJSON *record, char id[40], struct wasd_err *err)
 {
+	struct merges *g = self;
 	struct merge *m = wasd_calloc(1, sizeof *m);
 	enum wasd_status s = WASD_OK;
 	int waiting = 0;
@@ -605,8 +606,9 @@ static cJSON *show(const struct merge *m)
 	return NULL;
 }
 
-static enum wasd_status get(struct merges *g, const char *id, cJSON **out, struct wasd_err *err)
+static enum wasd_status get(void *self, const char *id, cJSON **out, struct wasd_err *err)
 {
+	struct merges *g = self;
 	pthread_mutex_lock(&g->lock);
 	const struct merge *m = *find(g, id);
 	bool there = m && !m->dropped;
@@ -619,8 +621,9 @@ static enum wasd_status get(struct merges *g, const char *id, cJSON **out, struc
 }
 
 /* Newest first. */
-static cJSON *list(struct merges *g)
+static cJSON *list(void *self)
 {
+	struct merges *g = self;
 	cJSON *all = cJSON_CreateArray();
 	pthread_mutex_lock(&g->lock);
 	for (const struct merge *m = g->list; m && all; m = m->next) {
@@ -635,8 +638,9 @@ static cJSON *list(struct merges *g)
 	return all;
 }
 
-static enum wasd_status forget(struct merges *g, const char *id, struct wasd_err *err)
+static enum wasd_status forget(void *self, const char *id, struct wasd_err *err)
 {
+	struct merges *g = self;
 	pthread_mutex_lock(&g->lock);
 	struct merge *m = *find(g, id), *free_now = NULL;
 	enum wasd_status s = m && !m->dropped ? remove_record(m, err) :
@@ -655,9 +659,9 @@ static enum wasd_status forget(struct merges *g, const char *id, struct wasd_err
 	return s;
 }
 
-struct api_merges merges_api(struct merges *g)
+struct api_records merges_api(struct merges *g)
 {
-	return (struct api_merges){.self = g, .begin = begin, .get = get, .list = list, .forget = forget};
+	return (struct api_records){.self = g, .begin = begin, .get = get, .list = list, .forget = forget};
 }
 
 /* A merge that has not ended needs its checkpoints, also after a restart. Nothing is asked of storage with lock. */

@@ -25,7 +25,7 @@ void merges_poke(struct merges *g); /* any thread */
 void merges_stop(struct merges *g); /* ends the running merge, which begins anew at the next start; any thread; NULL is
                                        fine */
 void merges_destroy(struct merges *g); /* after supervisor_stop, before the storage closes; NULL is fine */
-/* Implements struct api_merges. Any thread but the supervisor's. */
-struct api_merges merges_api(struct merges *g);
+/* Implements struct api_records. Any thread but the supervisor's. */
+struct api_records merges_api(struct merges *g);
 
 #endif

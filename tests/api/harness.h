@@ -145,7 +145,7 @@ static enum wasd_status fake_report(struct reports *self, const struct storage_j
 }
 
 /* There is one merge, "merge_1"; a new one is it, too. */
-static enum wasd_status fake_merge_begin(struct merges *self, cJSON *record, char id[40], struct wasd_err *err)
+static enum wasd_status fake_merge_begin(void *self, cJSON *record, char id[40], struct wasd_err *err)
 {
 	(void)self;
 	cJSON_Delete(t.merge);
@@ -156,7 +156,7 @@ static enum wasd_status fake_merge_begin(struct merges *self, cJSON *record, cha
 	return WASD_OK;
 }
 
-static enum wasd_status fake_merge_get(struct merges *self, const char *id, cJSON **record, struct wasd_err *err)
+static enum wasd_status fake_merge_get(void *self, const char *id, cJSON **record, struct wasd_err *err)
 {
 	(void)self;
 	if (strcmp(id, "merge_1"))
@@ -170,7 +170,7 @@ static enum wasd_status fake_merge_get(struct merges *self, const char *id, cJSO
 	return WASD_OK;
 }
 
-static cJSON *fake_merge_list(struct merges *self)
+static cJSON *fake_merge_list(void *self)
 {
 	cJSON *all = cJSON_CreateArray(), *one = NULL;
 	if (!fake_merge_get(self, "merge_1", &one, NULL))
@@ -178,14 +178,14 @@ static cJSON *fake_merge_list(struct merges *self)
 	return all;
 }
 
-static enum wasd_status fake_merge_forget(struct merges *self, const char *id, struct wasd_err *err)
+static enum wasd_status fake_merge_forget(void *self, const char *id, struct wasd_err *err)
 {
 	(void)self;
 	return strcmp(id, "merge_1") ? wasd_fail(err, WASD_ENOTFOUND, "no merge %s", id) : WASD_OK;
 }
 
 /* There is one archive, "archive_1"; a new one is it, too. */
-static enum wasd_status fake_archive_begin(struct archives *self, cJSON *record, char id[40], struct wasd_err *err)
+static enum wasd_status fake_archive_begin(void *self, cJSON *record, char id[40], struct wasd_err *err)
 {
 	(void)self;
 	cJSON_Delete(t.archive);
@@ -196,7 +196,7 @@ static enum wasd_status fake_archive_begin(struct archives *self, cJSON *record,
 	return WASD_OK;
 }
 
-static enum wasd_status fake_archive_get(struct archives *self, const char *id, cJSON **record, struct wasd_err *err)
+static enum wasd_status fake_archive_get(void *self, const char *id, cJSON **record, struct wasd_err *err)
 {
 	(void)self;
 	if (strcmp(id, "archive_1"))
@@ -208,7 +208,7 @@ static enum wasd_status fake_archive_get(struct archives *self, const char *id, 
 	return WASD_OK;
 }
 
-static cJSON *fake_archive_list(struct archives *self)
+static cJSON *fake_archive_list(void *self)
 {
 	cJSON *all = cJSON_CreateArray(), *one = NULL;
 	if (!fake_archive_get(self, "archive_1", &one, NULL))
@@ -216,8 +216,7 @@ static cJSON *fake_archive_list(struct archives *self)
 	return all;
 }
 
-static enum wasd_status fake_archive_open(struct archives *self, const char *id, struct api_file *out,
-                                          struct wasd_err *err)
+static enum wasd_status fake_archive_open(void *self, const char *id, struct api_file *out, struct wasd_err *err)
 {
 	(void)self;
 	if (strcmp(id, "archive_1"))
@@ -229,7 +228,7 @@ static enum wasd_status fake_archive_open(struct archives *self, const char *id,
 	return wasd_memfd_sealed("tar", "tar", 3, &out->fd, err);
 }
 
-static enum wasd_status fake_archive_forget(struct archives *self, const char *id, struct wasd_err *err)
+static enum wasd_status fake_archive_forget(void *self, const char *id, struct wasd_err *err)
 {
 	(void)self;
 	return strcmp(id, "archive_1") ? wasd_fail(err, WASD_ENOTFOUND, "no archive %s", id) : WASD_OK;
