@@ -73,28 +73,23 @@ static bool double_make(struct double_step *d, const struct step *s, const struc
 	return good;
 }
 
+struct race {
+	struct double_step library, ours;
+	int batch, threads;
+	bool training;
+};
+
 /* Microseconds of the step's passes; 0: a kernel failed. */
-static float run_once(struct double_step *d, int batch, bool training, int threads)
+static float run_once(void *ctx, int candidate)
 {
-	struct run r = {.n = batch, .training = training, .scratch = d->scratch, .threads = threads};
+	struct race *c = ctx;
+	struct double_step *d = candidate == TUNE_OURS ? &c->ours : &c->library;
+	struct run r = {.n = c->batch, .training = c->training, .scratch = d->scratch, .threads = c->threads};
 	int64_t t = wasd_mono_us();
 	d->s.kernel->forward(&d->s, &r);
-	if (training)
+	if (c->training)
 		d->s.kernel->backward(&d->s, &r);
 	return d->s.status == WASD_OK ? (float)(wasd_mono_us() - t) + 0.1f : 0;
-}
-
-static void race(struct double_step d[2], int batch, bool training, int threads, float us[2])
-{
-	int64_t begin = wasd_mono_us();
-	for (int round = 0; round < ROUNDS && (round < 3 || wasd_mono_us() - begin < ROUNDS_US); round++)
-		for (int i = 0; i < 2; i++) {
-			float t = us[i] >= 0 ? run_once(&d[i], batch, training, threads) : 0;
-			if (t <= 0)
-				us[i] = -1;
-			else if (round == 1 || (round > 1 && t < us[i])) /* the first round warms up */
-				us[i] = t;
-		}
 }
 
 bool depthwise_wins(const struct step *s, int batch, bool training, int threads, const struct layer_kernel *library,
@@ -111,18 +106,18 @@ bool depthwise_wins(const struct step *s, int batch, bool training, int threads,
 	         s->act == ACT_NONE ? "" : " act");
 	if (tune_find(key, r) || s->unmeasured)
 		return r->choice == TUNE_OURS;
-	struct double_step d[2];
-	float us[2] = {0};
-	us[0] = double_make(&d[0], s, library, batch, training, threads) ? 0 : -1;
-	us[1] = double_make(&d[1], s, &onednn_depthwise, batch, training, threads) ? 0 : -1;
-	race(d, batch, training, threads, us);
-	double_done(&d[0]);
-	double_done(&d[1]);
-	if (us[0] <= 0 || us[1] <= 0)
-		return us[1] > 0 || us[0] <= 0;
-	r->us[TUNE_LIBRARY] = us[0];
-	r->us[TUNE_OURS] = us[1];
-	r->choice = us[0] < us[1] ? TUNE_LIBRARY : TUNE_OURS;
-	tune_store(key, r);
+	struct race c = {.batch = batch, .threads = threads, .training = training};
+	r->us[TUNE_LIBRARY + 1] = r->us[TUNE_OURS - 1] = -1;
+	if (!double_make(&c.library, s, library, batch, training, threads))
+		r->us[TUNE_LIBRARY] = -1;
+	if (!double_make(&c.ours, s, &onednn_depthwise, batch, training, threads))
+		r->us[TUNE_OURS] = -1;
+	bool any = tune_race(run_once, &c, ROUNDS, ROUNDS_US, r);
+	double_done(&c.library);
+	double_done(&c.ours);
+	if (r->us[TUNE_LIBRARY] > 0 && r->us[TUNE_OURS] > 0)
+		tune_store(key, r);
+	else
+		*r = (struct tune_result){.choice = any ? r->choice : TUNE_OURS};
 	return r->choice == TUNE_OURS;
 }

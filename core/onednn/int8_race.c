@@ -58,30 +58,17 @@ static bool race_make(struct race *r)
 }
 
 /* Microseconds of one pass; 0: it failed. */
-static float run_once(const struct race *r, bool minimal)
+static float run_once(void *ctx, int candidate)
 {
+	const struct race *r = ctx;
 	wasd_parallel(wasd_threads(), walk, r->cold);
 	int64_t t = wasd_mono_us();
 	bool good = true;
-	if (minimal)
+	if (candidate == TUNE_OURS)
 		int8_minimal_run(&r->minimal, r->x, r->own[1], r->bias, r->y, r->scratch[1]);
 	else
 		good = prim8_run(r->prim, r->x, r->own[0], r->bias, NULL, r->y, r->scratch[0]);
 	return good ? (float)(wasd_mono_us() - t) + 0.1f : 0;
-}
-
-static bool run_rounds(const struct race *r, float us[2])
-{
-	int64_t begin = wasd_mono_us();
-	for (int round = 0; round < ROUNDS && (round < 3 || wasd_mono_us() - begin < ROUNDS_US); round++)
-		for (int i = 0; i < 2; i++) {
-			float t = run_once(r, i == 1);
-			if (t <= 0)
-				return false;
-			if (round == 1 || (round > 1 && t < us[i])) /* the first round warms up */
-				us[i] = t;
-		}
-	return true;
 }
 
 /* Few of the many batch sizes are measured, so that a process that meets them one by one does not stop for each. */
@@ -99,7 +86,6 @@ bool int8_minimal_wins(const struct prim8_conv *direct, const struct prim8_conv 
                        struct tune_result *t)
 {
 	struct race r = {.direct = *direct, .minimal = *minimal};
-	float us[2] = {0};
 	char key[TUNE_KEY];
 	*t = (struct tune_result){.choice = TUNE_LIBRARY};
 	r.direct.n = r.minimal.n = measured_images(direct->n);
@@ -111,12 +97,11 @@ bool int8_minimal_wins(const struct prim8_conv *direct, const struct prim8_conv 
 	                                   " relu6");
 	if (tune_find(key, t) || unmeasured)
 		return t->choice == TUNE_OURS;
-	if (race_make(&r) && run_rounds(&r, us)) {
-		t->us[TUNE_LIBRARY] = us[0];
-		t->us[TUNE_OURS] = us[1];
-		t->choice = us[0] < us[1] ? TUNE_LIBRARY : TUNE_OURS;
+	*t = (struct tune_result){.us = {[TUNE_LIBRARY + 1] = -1, [TUNE_OURS - 1] = -1}};
+	if (race_make(&r) && tune_race(run_once, &r, ROUNDS, ROUNDS_US, t))
 		tune_store(key, t);
-	}
+	else
+		*t = (struct tune_result){.choice = TUNE_LIBRARY};
 	race_done(&r);
 	return t->choice == TUNE_OURS;
 }

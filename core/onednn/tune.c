@@ -105,6 +105,27 @@ static void read_new(int fd)
 	wasd_free(text);
 }
 
+bool tune_race(float (*run)(void *ctx, int candidate), void *ctx, int rounds, int64_t limit_us, struct tune_result *r)
+{
+	int64_t begin = wasd_mono_us();
+	for (int round = 0; round < rounds && (round < 3 || wasd_mono_us() - begin < limit_us); round++)
+		for (int i = 0; i < TUNE_CANDIDATES; i++) {
+			float t = r->us[i] >= 0 ? run(ctx, i) : 0;
+			if (t <= 0)
+				r->us[i] = -1;
+			else if (round == 1 || (round > 1 && t < r->us[i])) /* the first round warms up */
+				r->us[i] = t;
+		}
+	bool any = false;
+	for (int i = 0; i < TUNE_CANDIDATES; i++) {
+		r->us[i] = r->us[i] > 0 ? r->us[i] : 0;
+		if (r->us[i] > 0 && (!any || r->us[i] < r->us[r->choice]))
+			r->choice = i;
+		any |= r->us[i] > 0;
+	}
+	return any;
+}
+
 static const char *file_name(void)
 {
 	const char *f = getenv("WASD_TUNING");

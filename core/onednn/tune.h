@@ -25,6 +25,10 @@ struct tune_result {
 /* machine: the text that tells machines apart. Call before the other functions; thread-safe. */
 void tune_open(const char *machine);
 bool tune_find(const char *key, struct tune_result *out);
+/* Best times of candidates that take turns, so that other load on the machine affects all of them, and the fastest as
+ * the choice. us below 0 at first: no such candidate. run gives the microseconds of one run, 0: it failed, which takes
+ * the candidate out. Three rounds, and more up to `rounds` within limit_us. False: no candidate is left. */
+bool tune_race(float (*run)(void *ctx, int candidate), void *ctx, int rounds, int64_t limit_us, struct tune_result *r);
 /* Adds *r, unless another process stored a result first: then *r becomes that result. If the file cannot be written,
  * only its memory is lost. */
 void tune_store(const char *key, struct tune_result *r);

@@ -242,42 +242,29 @@ static bool run_prim(const struct candidate *c, enum prim_pass pass, bool consta
 	       (pass != PRIM_WEIGHTS || prim_weights_add(c->prim, c->own, plain, c->scratch));
 }
 
+struct race {
+	struct candidate c[TUNE_CANDIDATES];
+	enum prim_pass pass;
+	bool constant;
+	char *cold; /* NULL: weights may be in a cache */
+};
+
 /* Microseconds of one run, including the conversion of weights (or of their gradient) if every pass needs it; 0:
  * failed. */
-static float run_once(const struct candidate *c, enum prim_pass pass, bool constant)
+static float run_once(void *ctx, int candidate)
 {
+	const struct race *r = ctx;
+	const struct candidate *c = &r->c[candidate];
+	for (size_t k = 0; r->cold && k < COLD_BYTES; k += 64)
+		r->cold[k]++;
 	int64_t t = wasd_mono_us();
 	if (c->minimal.n)
-		run_minimal(c, pass, constant);
+		run_minimal(c, r->pass, r->constant);
 	else if (c->taps.n)
-		run_taps(c, pass, constant);
-	else if (!run_prim(c, pass, constant))
+		run_taps(c, r->pass, r->constant);
+	else if (!run_prim(c, r->pass, r->constant))
 		return 0;
 	return (float)(wasd_mono_us() - t) + 0.1f;
-}
-
-/* Best times of the candidates, which take turns, so that other load on the machine affects all of them. us 0: no such
- * candidate. */
-static void race(struct candidate c[TUNE_CANDIDATES], enum prim_pass pass, int images, bool constant,
-                 float us[TUNE_CANDIDATES])
-{
-	char *cold = constant && images <= FEW_IMAGES ? tensor_alloc(COLD_BYTES) : NULL;
-	int64_t begin = wasd_mono_us();
-	for (int r = 0; r < MEASURE_ROUNDS && (r < 3 || wasd_mono_us() - begin < MEASURE_US); r++)
-		for (int i = 0; i < TUNE_CANDIDATES; i++) {
-			if (!exists(&c[i]))
-				continue;
-			for (size_t k = 0; cold && k < COLD_BYTES; k += 64)
-				cold[k]++;
-			float t = run_once(&c[i], pass, constant);
-			if (t <= 0)
-				discard(&c[i]);
-			else if (r == 1 || (r > 1 && t < us[i])) /* the first round warms up */
-				us[i] = t;
-		}
-	for (int i = 0; i < TUNE_CANDIDATES; i++)
-		us[i] = exists(&c[i]) ? us[i] : 0;
-	tensor_free(cold);
 }
 
 static int measured_images(int n)
@@ -314,7 +301,8 @@ static struct tune_result compare(const struct step *s, const struct variant *v,
 		r.choice = minimal_of(s, v, n, training).n ? MINIMAL : taps_of(s, v, n, training, pass).n ? TAPS : DIRECT;
 		return r;
 	}
-	struct candidate c[TUNE_CANDIDATES] = {0};
+	struct race race = {.pass = pass, .constant = s->packs != NULL};
+	struct candidate *c = race.c;
 	c[DIRECT].prim = prim_create(pass, PRIM_DIRECT, &direct);
 	if (winograd_fits(s))
 		c[WINOGRAD].prim = prim_create(pass, PRIM_WINOGRAD, &winograd);
@@ -324,16 +312,16 @@ static struct tune_result compare(const struct step *s, const struct variant *v,
 	for (int i = 0; i < TUNE_CANDIDATES; i++) {
 		prepare(&c[i], pass, i == WINOGRAD ? &winograd : &direct);
 		several += exists(&c[i]);
+		r.us[i] = exists(&c[i]) ? 0 : -1;
 	}
-	if (several > 1)
-		race(c, pass, n, s->packs != NULL, r.us);
+	race.cold = race.constant && n <= FEW_IMAGES ? tensor_alloc(COLD_BYTES) : NULL;
+	if (several > 1 && tune_race(run_once, &race, MEASURE_ROUNDS, MEASURE_US, &r))
+		tune_store(key, &r);
+	else
+		r = (struct tune_result){0};
+	tensor_free(race.cold);
 	for (int i = 0; i < TUNE_CANDIDATES; i++)
 		discard(&c[i]);
-	for (int i = 0; i < TUNE_CANDIDATES; i++)
-		if (r.us[i] > 0 && (r.us[r.choice] <= 0 || r.us[i] < r.us[r.choice]))
-			r.choice = i;
-	if (r.us[r.choice] > 0)
-		tune_store(key, &r);
 	return r;
 }
 

@@ -285,7 +285,7 @@ static void measures_once(void)
 	CHECK(!int8_minimal_wins(&c, &c, true, &none) && none.us[TUNE_LIBRARY] <= 0 && none.us[TUNE_OURS] <= 0);
 	bool wins = int8_minimal_wins(&c, &c, false, &first);
 	CHECK(first.us[TUNE_LIBRARY] > 0 && first.us[TUNE_OURS] > 0);
-	CHECK(wins == (first.us[TUNE_OURS] <= first.us[TUNE_LIBRARY]));
+	CHECK(first.us[wins ? TUNE_OURS : TUNE_LIBRARY] <= first.us[wins ? TUNE_LIBRARY : TUNE_OURS]);
 	c.n = 1; /* about as many */
 	CHECK(int8_minimal_wins(&c, &c, true, &again) == wins && !memcmp(first.us, again.us, sizeof first.us));
 	wasd_threads_done();

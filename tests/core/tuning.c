@@ -257,6 +257,35 @@ static void a_pass_without_memory_is_forgotten(void)
 	wasd_model_destroy(m);
 }
 
+/* ---- races ---- */
+
+struct script {
+	float us[TUNE_CANDIDATES][4]; /* of each run */
+	int runs[TUNE_CANDIDATES];
+};
+
+static float scripted(void *ctx, int candidate)
+{
+	struct script *s = ctx;
+	int run = s->runs[candidate]++;
+	return s->us[candidate][run < 4 ? run : 3];
+}
+
+static void the_fastest_wins(void)
+{
+	struct script s = {.us = {[0] = {1, 30, 20, 40}, [2] = {90, 25, 25, 10}, [3] = {1, 5, 0, 1}}};
+	struct tune_result r = {.us = {0, -1, 0, 0}};
+	CHECK(tune_race(scripted, &s, 3, 0, &r) && r.choice == 0);
+	CHECK(r.us[0] == 20 && r.us[1] == 0 && r.us[2] == 25 && r.us[3] == 0); /* the first round does not count */
+	CHECK(s.runs[0] == 3 && s.runs[1] == 0 && s.runs[2] == 3 && s.runs[3] == 3);
+	s = (struct script){.us = {{9, 9, 9, 9}, {9, 9, 9, 8}, {9, 9, 9, 9}, {9, 9, 9, 9}}};
+	r = (struct tune_result){0};
+	CHECK(tune_race(scripted, &s, 4, 1000000, &r) && r.choice == 1 && s.runs[3] == 4);
+	s = (struct script){0};
+	r = (struct tune_result){.us = {0, -1, -1, -1}};
+	CHECK(!tune_race(scripted, &s, 3, 0, &r) && r.us[0] == 0 && s.runs[0] == 1);
+}
+
 int main(int argc, char **argv)
 {
 	(void)argc;
@@ -276,6 +305,7 @@ int main(int argc, char **argv)
 	TEST_RUN(a_pass_without_memory_is_forgotten);
 	unlink(file);
 	rmdir(dir);
+	TEST_RUN(the_fastest_wins);
 	TEST_END();
 }
 
