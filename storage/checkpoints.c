@@ -199,8 +199,9 @@ void storage_hold(struct storage *s, const struct storage_holder *h)
 {
 	pthread_mutex_lock(&s->holders_lock);
 	int i = 0;
-	while (s->holders[i].ctx)
-		assert(++i < STORAGE_HOLDERS);
+	while (i < STORAGE_HOLDERS && s->holders[i].ctx)
+		i++;
+	assert(i < STORAGE_HOLDERS);
 	s->holders[i] = *h;
 	pthread_mutex_unlock(&s->holders_lock);
 }

@@ -66,7 +66,7 @@ enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struc
 	struct storage_job job = {0};
 	struct storage_ckpt best = {0};
 	char text[120];
-	const char *what = "profile";
+	bool modes = false;
 	enum wasd_status st = storage_job_get(s, id, &job, err);
 	if (st)
 		return st;
@@ -84,10 +84,10 @@ enum wasd_status job_ask_profiles(struct storage *s, const char *id, const struc
 		st = q_run(tx_conn(s), "DELETE FROM job_profiles WHERE job=?1", err, "t", id);
 	for (size_t i = 0; i < n && !st; i++) {
 		st = ask_for(s, &job, best.id, &w[i], err);
-		what = wasd_mode_member(w[i].name) ? "mode" : what;
+		modes |= wasd_mode_member(w[i].name) != NULL;
 	}
-	sqlite3_snprintf(sizeof text, text, "%s %d %s%s of checkpoint %s", *what == 'm' ? "making" : "searching", (int)n,
-	                 what, n > 1 ? "s" : "", best.id ? best.id : "(none)");
+	sqlite3_snprintf(sizeof text, text, "%s %d %s%s of checkpoint %s", modes ? "making" : "searching", (int)n,
+	                 modes ? "mode" : "profile", n > 1 ? "s" : "", best.id ? best.id : "(none)");
 	if (!st)
 		st = put_line(s, id, "info", text, err);
 	storage_ckpt_done(&best);
