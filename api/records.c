@@ -73,7 +73,9 @@ void api_record_begin(const struct record_kind *k, const struct api_records *w, 
 		api_send_no_memory(r);
 	} else if (w->begin(w->self, record, id, &err)) {
 		api_send_error(q, r, &err);
-	} else if (audit(k, c, q, r, "create", id)) {
+	} else if (!audit(k, c, q, r, "create", id)) {
+		w->forget(w->self, id, NULL); /* nobody was told its id */
+	} else {
 		cJSON *now = find(w, q, r, id);
 		if (now)
 			api_send_json(r, 202, show(k, now));
@@ -121,9 +123,12 @@ enum api_result api_record_delete(const struct record_kind *k, const struct api_
 	struct wasd_err err = {0};
 	char id[128];
 	api_param(q, "id", id);
-	if (w->forget(w->self, id, &err))
-		api_send_error(q, r, &err);
-	else if (audit(k, c, q, r, "delete", id))
+	cJSON *record = find(w, q, r, id);
+	if (record && audit(k, c, q, r, "delete", id)) { /* else it stays, to be deleted again */
 		r->status = 204;
+		if (w->forget(w->self, id, &err))
+			api_send_error(q, r, &err);
+	}
+	cJSON_Delete(record);
 	return API_DONE;
 }

@@ -58,6 +58,7 @@ static struct {
 	cJSON *merge;                /* the record of the last one */
 	enum wasd_status no_archive; /* the same of a new archive */
 	cJSON *archive;
+	int forgotten; /* merges and archives */
 	bool not_ready, engine_down, ingest_refuses, no_mode;
 	const char *serving_health; /* the daemon's report on its serving; NULL: no problem */
 	char question[4096];        /* the last question to the infer process */
@@ -181,7 +182,10 @@ static cJSON *fake_merge_list(void *self)
 static enum wasd_status fake_merge_forget(void *self, const char *id, struct wasd_err *err)
 {
 	(void)self;
-	return strcmp(id, "merge_1") ? wasd_fail(err, WASD_ENOTFOUND, "no merge %s", id) : WASD_OK;
+	if (strcmp(id, "merge_1"))
+		return wasd_fail(err, WASD_ENOTFOUND, "no merge %s", id);
+	t.forgotten++;
+	return WASD_OK;
 }
 
 /* There is one archive, "archive_1"; a new one is it, too. */
@@ -231,7 +235,10 @@ static enum wasd_status fake_archive_open(void *self, const char *id, struct api
 static enum wasd_status fake_archive_forget(void *self, const char *id, struct wasd_err *err)
 {
 	(void)self;
-	return strcmp(id, "archive_1") ? wasd_fail(err, WASD_ENOTFOUND, "no archive %s", id) : WASD_OK;
+	if (strcmp(id, "archive_1"))
+		return wasd_fail(err, WASD_ENOTFOUND, "no archive %s", id);
+	t.forgotten++;
+	return WASD_OK;
 }
 
 static void fake_hook_changed(struct webhooks *self)

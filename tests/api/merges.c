@@ -1,5 +1,6 @@
 /* tests/api/merges.c - merges and archives: what a request becomes, what is refused at once, show, list, delete. */
 #include "harness.h"
+#include <sqlite3.h>
 
 static char job[64], ckpt[32];
 
@@ -180,6 +181,40 @@ static void showing_archives(void)
 	teardown();
 }
 
+/* Nothing begins and nothing is deleted without its row in the audit. */
+static void unaudited(void)
+{
+	char body[300], path[100];
+	sqlite3 *db = NULL;
+	begin();
+	snprintf(path, sizeof path, "%s/wasd.db", t.dir);
+	CHECK(sqlite3_open(path, &db) == SQLITE_OK);
+	CHECK(sqlite3_exec(db, "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'full'); END", NULL,
+	                   NULL, NULL) == SQLITE_OK);
+	struct answer a = send("POST", "/v1/checkpoints:merge", body_of(""));
+	CHECK(a.r.status >= 500 && t.merge && !api_response_header(&a.r, "Location"));
+	CHECK_INT(t.forgotten, 1);
+	answer_done(&a);
+	snprintf(body, sizeof body, "{\"checkpoints\":[\"%s\"]}", ckpt);
+	a = send("POST", "/v1/checkpoints:archive", body);
+	CHECK(a.r.status >= 500 && t.archive && !api_response_header(&a.r, "Location"));
+	CHECK_INT(t.forgotten, 2);
+	answer_done(&a);
+	static const char *const urls[] = {"/v1/merges/merge_1", "/v1/archives/archive_1"};
+	for (size_t i = 0; i < API_LEN(urls); i++) {
+		a = send("DELETE", urls[i], NULL);
+		CHECK_MSG(a.r.status >= 500, "%s: %d", urls[i], a.r.status);
+		answer_done(&a);
+	}
+	CHECK_INT(t.forgotten, 2);
+	CHECK(sqlite3_exec(db, "DROP TRIGGER full", NULL, NULL, NULL) == SQLITE_OK);
+	sqlite3_close(db);
+	for (size_t i = 0; i < API_LEN(urls); i++)
+		expect(204, "DELETE", urls[i], NULL);
+	CHECK_INT(t.forgotten, 4);
+	teardown();
+}
+
 int main(void)
 {
 	TEST_RUN(asking);
@@ -188,5 +223,6 @@ int main(void)
 	TEST_RUN(archiving);
 	TEST_RUN(archive_limits);
 	TEST_RUN(showing_archives);
+	TEST_RUN(unaudited);
 	TEST_END();
 }
