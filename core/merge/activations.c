@@ -189,7 +189,7 @@ static enum wasd_status gather(struct merging *m, struct pair *p, struct correla
 	for (uint32_t i = 0; i < wasd_loader_batches(m->calib) && images < MERGE_ACTIVATION_IMAGES && !s; i++) {
 		const struct wasd_batch *b = wasd_loader_next(m->calib);
 		if (!merge_go_on(m))
-			return WASD_ECANCELLED;
+			return wasd_fail(err, WASD_ECANCELLED, "cancelled");
 		s = pass(p, b, err);
 		for (int g = 0; g < m->groups->n && !s; g++) {
 			struct wasd_shape shape = wasd_graph_node_info(m->graph, all[g].node).shape;

@@ -51,8 +51,8 @@ static enum wasd_status in_file(int index, const struct net *x, const struct was
 {
 	char at[40];
 	snprintf(at, sizeof at, "/checkpoints/%d", index);
-	return why->status == WASD_ENOMEM ?
-	           wasd_fail(err, WASD_ENOMEM, "%s", why->msg) :
+	return why->status == WASD_ENOMEM || why->status == WASD_ECANCELLED ?
+	           wasd_fail(err, why->status, "%s", why->msg) :
 	           wasd_fail_at(err, why->status, at, "%s: %.60s: %.150s", at, x->file.checkpoint, why->msg);
 }
 
@@ -369,6 +369,7 @@ static enum wasd_status make_mix(struct archiving *a, struct net *x, int index, 
                                  struct wasd_rng *r, struct row *row, struct wasd_err *err)
 {
 	struct net other = {0};
+	struct wasd_err why = {0};
 	row->mixed = true;
 	row->view = WASD_MIXUP;
 	row->lambda = row->label = wasd_rng_between(r, how->low, how->high);
@@ -377,13 +378,14 @@ static enum wasd_status make_mix(struct archiving *a, struct net *x, int index, 
 	         how->with < 0 ? "other" : wasd_views[how->with].name);
 	if (how->with >= 0) {
 		snprintf(row->partner, sizeof row->partner, "%s", x->file.checkpoint);
-		return mix_with_own(a, x, how, row->lambda, r, err);
+		return mix_with_own(a, x, how, row->lambda, r, &why) ? in_file(index, x, &why, err) : WASD_OK;
 	}
 	int k = (int)wasd_rng_below(r, (uint32_t)a->o->n - 1);
 	enum wasd_status s = net_open(a, k + (k >= index), &other, err);
 	if (!s) {
 		snprintf(row->partner, sizeof row->partner, "%s", other.file.checkpoint);
-		s = mix_two(a, x, other.m, how, row->lambda, r, err);
+		if (mix_two(a, x, other.m, how, row->lambda, r, &why))
+			s = in_file(index, x, &why, err);
 	}
 	net_close(a, &other);
 	return s;

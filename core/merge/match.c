@@ -219,7 +219,7 @@ static enum wasd_status sweep(struct matching *m, const int *order, struct merge
 	for (int i = 0; i < m->g->n && !s; i++) {
 		bool one = false;
 		if (tick.go_on && !tick.go_on(tick.ctx))
-			return WASD_ECANCELLED;
+			return wasd_fail(err, WASD_ECANCELLED, "cancelled");
 		s = match_group(m, order ? order[i] : i, &one, err);
 		*moved |= one;
 	}

@@ -209,16 +209,23 @@ static void two_runs(void)
 	done(&r);
 }
 
-/* One end computes infinite logits, so that its loss is no number: there is no line to rise above. */
-static void no_barrier_without_losses(void)
+/* The checkpoint with the largest weights in its last layer. */
+static struct tiny_run with_huge_weights(const struct tiny_run *from)
 {
 	struct values v = {0};
-	open_values(&v, b.file, b.len);
+	open_values(&v, from->file, from->len);
 	struct wasd_param_info fc = wasd_graph_param_info(v.g, wasd_graph_param_find(v.g, "fc.weight"));
 	for (size_t i = 0; i < fc.count; i++)
 		wasd_model_master(v.m)[fc.offset + i] = (real)(i % 2 ? 3e38 : -3e38) * (sizeof(real) == 8 ? (real)5e269 : 1);
 	struct tiny_run huge = written(&v, v.m);
 	close_values(&v);
+	return huge;
+}
+
+/* One end computes infinite logits, so that its loss is no number: there is no line to rise above. */
+static void no_barrier_without_losses(void)
+{
+	struct tiny_run huge = with_huge_weights(&b);
 	struct result r = merge(TWO(&a, &huge), "{\"path\":3,\"align\":\"none\"}", data);
 	CHECK_MSG(!r.status, "%s", r.err.msg);
 	const cJSON *m = wasd_json_get(r.info, "merge"), *p = wasd_json_get(m, "path");
@@ -500,6 +507,20 @@ static void archive_of_others(void)
 	tiny_done(&other);
 }
 
+/* Noise makes some of the weights infinite, so that they cannot be matched: the checkpoint is named. */
+static void archive_of_huge_weights(void)
+{
+	struct tiny_run huge = with_huge_weights(&b);
+	struct wasd_archive_made made;
+	struct wasd_err err = {0};
+	runs[1] = &huge;
+	CHECK_INT(archive("{\"views\":[{\"type\":\"mixup\",\"with\":\"noise\"}]}", 2, &made, &err), WASD_EINVAL);
+	CHECK_STR(err.pointer, "/checkpoints/1");
+	CHECK_MSG(strstr(err.msg, "/checkpoints/1: ckpt_b: fc.weight: element"), "%s", err.msg);
+	runs[1] = &b;
+	wasd_free((void *)(uintptr_t)huge.file);
+}
+
 /* Allocation after allocation fails: nothing leaks, no file is left. */
 static void archive_without_memory(void)
 {
@@ -538,6 +559,7 @@ int main(void)
 	unlink(tar);
 	TEST_RUN(archives);
 	TEST_RUN(archive_of_others);
+	TEST_RUN(archive_of_huge_weights);
 	TEST_RUN(archive_without_memory);
 	tiny_done(&a);
 	tiny_done(&b);

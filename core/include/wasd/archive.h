@@ -73,9 +73,9 @@ struct wasd_archive_made {
  *     weights/CHECKPOINT.view-N.safetensors  its views, from 1
  *     specs/JOB.json                         the spec that the checkpoint was trained by
  *     checkpoints.csv                        a row for each file of weights
- * The same checkpoints and request give the same bytes. Needs the thread team. WASD_EINVAL carries "/checkpoints/N" for
- * one that has another network than the first, or no statistics. WASD_ETOOBIG: above WASD_ARCHIVE_FILES or
- * WASD_ARCHIVE_BYTES. */
+ * The same checkpoints and request give the same bytes. Needs the thread team. What is wrong with a checkpoint carries
+ * "/checkpoints/N": another network than the first, no statistics, a view that is not finite. WASD_ETOOBIG: above
+ * WASD_ARCHIVE_FILES or WASD_ARCHIVE_BYTES. */
 enum wasd_status wasd_archive(const struct wasd_archive_opts *o, const char *path, struct wasd_archive_made *out,
                               struct wasd_err *err);
 
