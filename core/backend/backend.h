@@ -25,7 +25,8 @@ struct backend {
 	 * another n. */
 	void (*layout)(struct tensor *t, int n, enum wasd_precision p);
 	void (*import)(const struct tensor *t, int n, const real *nchw);
-	void (*export)(const struct tensor *t, int n, real *nchw);
+	/* Planes first .. first+count-1 of the maps; plane i is channel i % C of image i / C. */
+	void (*export)(const struct tensor *t, int first, int count, real *nchw);
 	const struct backend_kernel *kernels; /* ends with op NULL; an operation not listed uses its layer's own kernel */
 	bool planes; /* tensors are planes of `real`, so the layers' own kernels work on them directly; otherwise on copies
 	                (relaid.c) */
@@ -50,7 +51,7 @@ extern const struct layer_kernel relaid_kernel;
 
 /* For plane layouts. */
 void planes_import(const struct tensor *t, int n, const real *nchw);
-void planes_export(const struct tensor *t, int n, real *nchw);
+void planes_export(const struct tensor *t, int first, int count, real *nchw);
 
 /* Depthwise convolution (one input channel per group) in plane layouts, where a matrix product would have a single
  * row. */

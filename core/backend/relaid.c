@@ -97,8 +97,9 @@ static void relaid_plan(struct step *s, int batch, bool training, int threads)
 
 static void take(const struct step *s, struct relaid *p, int i, int n)
 {
-	if (tensor_of(s, i))
-		s->backend->export(tensor_of(s, i), n, p->planes[i].data);
+	const struct tensor *t = tensor_of(s, i);
+	if (t)
+		s->backend->export(t, 0, n * t->shape.c, p->planes[i].data);
 }
 
 static struct step begin(struct step *s, const struct run *r)

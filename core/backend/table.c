@@ -109,10 +109,9 @@ void planes_import(const struct tensor *t, int n, const real *nchw)
 			memcpy(tensor_plane(t, i, c), nchw, hw * sizeof(real));
 }
 
-void planes_export(const struct tensor *t, int n, real *nchw)
+void planes_export(const struct tensor *t, int first, int count, real *nchw)
 {
 	size_t hw = (size_t)t->shape.h * (size_t)t->shape.w;
-	for (int i = 0; i < n; i++)
-		for (int c = 0; c < t->shape.c; c++, nchw += hw)
-			memcpy(nchw, tensor_plane(t, i, c), hw * sizeof(real));
+	for (int i = first; i < first + count; i++, nchw += hw)
+		memcpy(nchw, tensor_plane(t, i / t->shape.c, i % t->shape.c), hw * sizeof(real));
 }

@@ -7,6 +7,7 @@
 #include "graph/plan.h"
 #include "weights/strategy.h"
 
+#include <assert.h>
 #include <string.h>
 #include <time.h>
 
@@ -30,6 +31,7 @@ struct wasd_exec {
 	real *shadow_block, *dsw; /* all compact kernels; one compact gradient, zero except while a layer's backward runs */
 	size_t shadow_bytes;
 	real *logits, *dlogits; /* (batch, classes) */
+	real *plane;            /* with kept: room for one map of that node */
 	bool *fresh;            /* per node, with keep_all: wasd_exec_forward_from has computed it anew */
 	enum exec_state state;
 	uint64_t ns[WASD_PHASES];
@@ -135,6 +137,13 @@ static enum wasd_status choose_backend(const struct wasd_exec_opts *o, const str
 	return s || !(*out)->open ? s : (*out)->open(err);
 }
 
+/* One map of the kept node. */
+static size_t plane_bytes(const struct wasd_graph *g, const struct wasd_exec_opts *o)
+{
+	struct wasd_shape map = g->nodes[o->kept].shape;
+	return o->kept ? (size_t)map.h * (size_t)map.w * sizeof(real) : 0;
+}
+
 enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_opts *o, struct wasd_exec **out,
                                   struct wasd_err *err)
 {
@@ -157,6 +166,10 @@ enum wasd_status wasd_exec_create(struct wasd_model *m, const struct wasd_exec_o
 	size_t logits = (size_t)o->batch * (size_t)wasd_graph_classes(m->graph) * sizeof(real);
 	if (!(e->logits = tensor_alloc(logits)) || (o->training && !(e->dlogits = tensor_alloc(logits)))) {
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for the logits");
+		goto fail;
+	}
+	if (o->kept && !(e->plane = tensor_alloc(plane_bytes(m->graph, o)))) {
+		s = wasd_fail(err, WASD_ENOMEM, "no memory for the plan");
 		goto fail;
 	}
 	if (o->keep_all && !(e->fresh = wasd_calloc((size_t)m->graph->n_nodes, sizeof *e->fresh))) {
@@ -187,6 +200,7 @@ void wasd_exec_destroy(struct wasd_exec *e)
 	tensor_free(e->shadow_block);
 	tensor_free(e->logits);
 	tensor_free(e->dlogits);
+	tensor_free(e->plane);
 	wasd_free(e->fresh);
 	wasd_free(e);
 }
@@ -198,7 +212,8 @@ static size_t logits_bytes(const struct wasd_graph *g, const struct wasd_exec_op
 
 size_t wasd_exec_bytes(const struct wasd_exec *e)
 {
-	return (e->plan.arena ? 0 : e->plan.bytes) + e->shadow_bytes + logits_bytes(e->model->graph, &e->opts);
+	return (e->plan.arena ? 0 : e->plan.bytes) + e->shadow_bytes + logits_bytes(e->model->graph, &e->opts) +
+	       plane_bytes(e->model->graph, &e->opts);
 }
 
 enum wasd_status wasd_exec_price(const struct wasd_graph *g, const struct wasd_exec_opts *o,
@@ -210,7 +225,7 @@ enum wasd_status wasd_exec_price(const struct wasd_graph *g, const struct wasd_e
 	if (s || (s = choose_backend(o, &b, err)) ||
 	    (s = plan_price(g, b, o, wasd_threads(), &p.activations, &p.workspace, err)))
 		return s;
-	p.workspace += shadow_bytes(g, o->training) + logits_bytes(g, o);
+	p.workspace += shadow_bytes(g, o->training) + logits_bytes(g, o) + plane_bytes(g, o);
 	*out = p;
 	return WASD_OK;
 }
@@ -301,7 +316,7 @@ static enum wasd_status run_step(struct wasd_exec *e, struct step *s, uint64_t *
 
 static void finish_pass(struct wasd_exec *e, uint64_t *t)
 {
-	e->backend->export(&e->plan.value[e->model->graph->output], e->run.n, e->logits);
+	e->backend->export(&e->plan.value[e->model->graph->output], 0, e->run.n * wasd_exec_classes(e), e->logits);
 	charge(e, WASD_PHASE_OTHER, t);
 	e->run.dropout = NULL;
 	e->state = FORWARD_DONE;
@@ -473,8 +488,23 @@ enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *ou
 		return wasd_fail(err, WASD_ESTATE, "only a plan with keep_all keeps activations");
 	if (i < 0 || i >= e->model->graph->n_nodes || !e->plan.value[i].data)
 		return wasd_fail(err, WASD_EINVAL, "node %d is not computed by this plan", i);
-	e->backend->export(&e->plan.value[i], e->run.n, out);
+	const struct tensor *t = &e->plan.value[i];
+	e->backend->export(t, 0, e->run.n * t->shape.c, out);
 	return WASD_OK;
+}
+
+void wasd_exec_means(struct wasd_exec *e, int image, float *means)
+{
+	const struct tensor *t = &e->plan.value[e->opts.kept];
+	int size = t->shape.h * t->shape.w;
+	assert(e->plane && image < e->run.n);
+	for (int c = 0; c < t->shape.c; c++) {
+		double sum = 0;
+		e->backend->export(t, image * t->shape.c + c, 1, e->plane);
+		for (int i = 0; i < size; i++)
+			sum += (double)e->plane[i];
+		means[c] = (float)(sum / size);
+	}
 }
 
 /* ---- profile --------------------------------------------------------------------------------------------------- */

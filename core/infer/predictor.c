@@ -19,9 +19,9 @@ struct wasd_predictor {
 	wasd_node kept; /* what the router of a bundle that this is the first part of reads; 0: nothing */
 	/* of a bundle with parts: */
 	struct wasd_predictor *part[MODE_PARTS_MAX];
-	real *maps; /* of one pass, at kept */
-	float *means, *scratch;
+	float *means, *scratch; /* of an image: what the router reads */
 	real *images, *answers; /* of one pass: those that go to a part */
+	int group;              /* how many of them there is room for */
 	int *choice, n;         /* the last run's n images */
 	int room;               /* of choice */
 };
@@ -29,15 +29,10 @@ struct wasd_predictor {
 static enum wasd_status create_parts(struct wasd_predictor *p, struct wasd_err *err)
 {
 	const struct mode_router *r = bundle_router(p->bundle);
-	struct wasd_shape in = wasd_bundle_shape(p->bundle),
-					  map = wasd_graph_node_info(wasd_model_graph(wasd_bundle_model(p->bundle)), r->at).shape;
 	enum wasd_status s = WASD_OK;
-	p->maps = wasd_calloc(WASD_PREDICT_MAX * wasd_shape_count(map), sizeof *p->maps);
 	p->means = wasd_calloc((size_t)r->channels, sizeof *p->means);
 	p->scratch = wasd_calloc((size_t)r->scratch, sizeof *p->scratch);
-	p->images = wasd_calloc(WASD_PREDICT_MAX * wasd_shape_count(in), sizeof *p->images);
-	p->answers = wasd_calloc(WASD_PREDICT_MAX * (size_t)wasd_bundle_classes(p->bundle), sizeof *p->answers);
-	if (!p->maps || !p->means || !p->scratch || !p->images || !p->answers)
+	if (!p->means || !p->scratch)
 		return wasd_fail(err, WASD_ENOMEM, "predictor");
 	for (int i = 0; !s && i < wasd_bundle_parts(p->bundle); i++)
 		s = wasd_predictor_create(bundle_part(p->bundle, i), &p->opts, &p->part[i], err);
@@ -76,13 +71,21 @@ void wasd_predictor_destroy(struct wasd_predictor *p)
 		wasd_exec_destroy(p->exec[i]);
 	wasd_arena_destroy(p->own);
 	wasd_bundle_unref(p->bundle);
-	wasd_free(p->maps);
 	wasd_free(p->means);
 	wasd_free(p->scratch);
 	wasd_free(p->images);
 	wasd_free(p->answers);
 	wasd_free(p->choice);
 	wasd_free(p);
+}
+
+/* What a predictor with parts has beside theirs. */
+static size_t own_bytes(const struct wasd_predictor *p)
+{
+	const struct mode_router *r = bundle_router(p->bundle);
+	size_t image = wasd_shape_count(wasd_bundle_shape(p->bundle)), classes = (size_t)wasd_bundle_classes(p->bundle);
+	return ((size_t)r->channels + (size_t)r->scratch) * sizeof(float) +
+	       (size_t)p->group * (image + classes) * sizeof(real) + (size_t)p->room * sizeof(int);
 }
 
 size_t wasd_predictor_bytes(const struct wasd_predictor *p)
@@ -92,7 +95,7 @@ size_t wasd_predictor_bytes(const struct wasd_predictor *p)
 		sum += p->exec[i] ? wasd_exec_bytes(p->exec[i]) : 0;
 	for (int i = 0; i < MODE_PARTS_MAX; i++)
 		sum += p->part[i] ? wasd_predictor_bytes(p->part[i]) : 0;
-	return sum;
+	return sum + (p->part[0] ? own_bytes(p) : 0);
 }
 
 static int bucket_of(int n)
@@ -157,40 +160,40 @@ static enum wasd_status run_all(struct wasd_predictor *p, const real *x, int n, 
 
 /* ---- parts ---- */
 
-/* The part of each of the n images of a pass whose maps are there. */
-static void choose(struct wasd_predictor *p, struct wasd_shape map, int n, int *choice)
-{
-	const struct mode_router *r = bundle_router(p->bundle);
-	int plane = map.h * map.w;
-	const real *v = p->maps;
-	for (int i = 0; i < n; i++) {
-		for (int c = 0; c < map.c; c++) {
-			double sum = 0;
-			for (int k = 0; k < plane; k++)
-				sum += (double)*v++;
-			p->means[c] = (float)(sum / plane);
-		}
-		choice[i] = r->choose(r, p->means, p->scratch);
-	}
-}
-
 /* All images in the first part, and where each goes. */
 static enum wasd_status run_first(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err)
 {
-	wasd_node kept = p->part[0]->kept;
-	struct wasd_shape map = wasd_graph_node_info(wasd_model_graph(wasd_bundle_model(p->bundle)), kept).shape;
+	const struct mode_router *r = bundle_router(p->bundle);
 	size_t image = wasd_shape_count(wasd_bundle_shape(p->bundle)), classes = (size_t)wasd_bundle_classes(p->bundle);
 	struct wasd_exec *e;
 	enum wasd_status s = WASD_OK;
 	for (int at = 0; !s && at < n; at += WASD_PREDICT_MAX) {
 		int some = n - at < WASD_PREDICT_MAX ? n - at : WASD_PREDICT_MAX;
 		s = run_pass(p->part[0], x + (size_t)at * image, some, logits + (size_t)at * classes, &e, err);
-		if (!s)
-			s = wasd_exec_activation(e, kept, p->maps, err);
-		if (!s)
-			choose(p, map, some, p->choice + at);
+		for (int i = 0; !s && i < some; i++) {
+			wasd_exec_means(e, i, p->means);
+			p->choice[at + i] = r->choose(r, p->means, p->scratch);
+		}
 	}
 	return s;
+}
+
+/* Room for a group of n images: for as many as the plan that computes them. */
+static enum wasd_status grow_group(struct wasd_predictor *p, int n, struct wasd_err *err)
+{
+	int room = bucket[bucket_of(n)];
+	size_t image = wasd_shape_count(wasd_bundle_shape(p->bundle)), classes = (size_t)wasd_bundle_classes(p->bundle);
+	if (n <= p->group)
+		return WASD_OK;
+	wasd_free(p->images);
+	wasd_free(p->answers);
+	p->group = 0;
+	p->images = wasd_calloc((size_t)room * image, sizeof *p->images);
+	p->answers = wasd_calloc((size_t)room * classes, sizeof *p->answers);
+	if (!p->images || !p->answers)
+		return wasd_fail(err, WASD_ENOMEM, "%d images", n);
+	p->group = room;
+	return WASD_OK;
 }
 
 /* The images that go to `part`, in their order, as run_all would compute them alone. */
@@ -201,13 +204,15 @@ static enum wasd_status run_part(struct wasd_predictor *p, int part, const real 
 	int of[WASD_PREDICT_MAX], some = 0;
 	struct wasd_exec *e;
 	enum wasd_status s = WASD_OK;
-	for (int i = 0; !s && i <= n; i++) {
-		if (i < n && p->choice[i] == part) {
-			memcpy(p->images + (size_t)some * image, x + (size_t)i * image, image * sizeof *x);
+	for (int i = 0; !s && i < n; i++) {
+		if (p->choice[i] == part)
 			of[some++] = i;
-		}
-		if (some < WASD_PREDICT_MAX && (i < n || !some))
+		if (!some || (some < WASD_PREDICT_MAX && i < n - 1))
 			continue;
+		if ((s = grow_group(p, some, err)))
+			break;
+		for (int k = 0; k < some; k++)
+			memcpy(p->images + (size_t)k * image, x + (size_t)of[k] * image, image * sizeof *x);
 		s = run_pass(p->part[part], p->images, some, p->answers, &e, err);
 		for (int k = 0; !s && k < some; k++)
 			memcpy(logits + (size_t)of[k] * classes, p->answers + (size_t)k * classes, classes * sizeof *logits);

@@ -13,6 +13,7 @@
  * last layer with weights reads. Its tensors, F32: dynamic.reduce.weight (r,C,1,1), dynamic.reduce.bias (r),
  * dynamic.head.weight (n,r,1,1). The file may be anyone's: reading checks every name, type, size and value. */
 #include "graph/plan.h"
+#include "layers/layer.h"
 #include "modes/gate.h"
 #include "modes/mode.h"
 #include "wasd/infer.h"
@@ -197,7 +198,7 @@ static enum wasd_status read_gate(const struct mode *m, struct gate *g, struct w
 /* Multiply-adds of an image: the smallest width and the gate, and what goes to a wider one that one's. */
 static double mean_macs(const struct gate *g, const uint64_t *macs, const double *share)
 {
-	double sum = (double)macs[0] + (double)gate_macs(g);
+	double sum = (double)macs[0] + (double)gate_macs(g->in, g->choices);
 	for (int i = 1; i < g->choices; i++)
 		sum += share[i] * (double)macs[i];
 	return sum;
@@ -227,7 +228,7 @@ static enum wasd_status make_router(const struct mode *m, const struct wasd_grap
 	d->router = (struct mode_router){.at = at,
 	                                 .channels = channels,
 	                                 .scratch = d->gate.reduced,
-	                                 .own = gate_macs(&d->gate),
+	                                 .own = gate_macs(channels, n),
 	                                 .macs = (uint64_t)llround(mean_macs(&d->gate, macs, share)),
 	                                 .bytes = values * sizeof(float),
 	                                 .choose = choose,
@@ -269,8 +270,7 @@ struct making {
 	int n;
 	const char *at_name; /* NULL: what the last layer reads */
 	wasd_node at;
-	struct wasd_shape map;
-	real *maps; /* of a batch, as the layer gives them */
+	int channels; /* of what the gate reads */
 	struct gate_set train, val;
 	struct gate gate;                           /* the best so far */
 	double share[MODE_PARTS_MAX], lambda, best; /* best: its multiply-adds, as a share of the whole network's */
@@ -289,7 +289,6 @@ static void making_done(struct making *k)
 	gate_set_done(&k->train);
 	gate_set_done(&k->val);
 	gate_done(&k->gate);
-	wasd_free(k->maps);
 }
 
 static enum wasd_status no_widths(struct wasd_err *err)
@@ -343,7 +342,7 @@ static enum wasd_status find_widths(struct making *k, struct wasd_err *err)
 
 static enum wasd_status check_budget(const struct making *k, double budget, struct wasd_err *err)
 {
-	double whole = (double)k->macs[k->n - 1], least = (double)(k->macs[0] + gate_macs(&k->gate)) / whole;
+	double whole = (double)k->macs[k->n - 1], least = (double)(k->macs[0] + gate_macs(k->channels, k->n)) / whole;
 	return budget >= least ?
 	           WASD_OK :
 	           wasd_fail_at(err, WASD_ENOTFOUND, "/budget",
@@ -357,12 +356,11 @@ static enum wasd_status plan(struct making *k, struct wasd_err *err)
 	enum wasd_status s = find_node(g, k->at_name, &k->at, err);
 	if (s)
 		return s;
-	k->map = wasd_graph_node_info(g, k->at).shape;
-	k->maps = wasd_calloc(BATCH * wasd_shape_count(k->map), sizeof *k->maps);
-	if (!k->maps || !gate_create(k->map.c, k->n, &k->gate))
-		return wasd_fail(err, WASD_ENOMEM, "gate");
+	k->channels = wasd_graph_node_info(g, k->at).shape.c;
 	if ((s = check_budget(k, k->in->option[OPT_BUDGET], err)))
 		return s;
+	if (!gate_create(k->channels, k->n, &k->gate))
+		return wasd_fail(err, WASD_ENOMEM, "gate");
 	for (int i = 0; !s && i < k->n; i++) {
 		struct wasd_exec_opts o = {.batch = BATCH,
 		                           .constant_weights = true,
@@ -375,27 +373,22 @@ static enum wasd_status plan(struct making *k, struct wasd_err *err)
 
 /* ---- making: what the widths make of the images ---------------------------------------------------------------- */
 
-static void judge(const real *logits, int classes, int label, float *loss, uint8_t *right)
+/* What width i makes of the image in a row of the set. */
+static enum wasd_status judge(struct making *k, int i, const real *logits, int32_t label, struct gate_set *set, int row,
+                              struct wasd_err *err)
 {
-	double sum = 0;
-	int best = 0;
-	for (int c = 1; c < classes; c++)
-		best = logits[c] > logits[best] ? c : best;
-	for (int c = 0; c < classes; c++)
-		sum += exp((double)logits[c] - (double)logits[best]);
-	*loss = (float)(log(sum) + (double)logits[best] - (double)logits[label]);
-	*right = best == label;
-}
-
-static void pool(struct wasd_shape s, const real *map, float *means)
-{
-	int plane = s.h * s.w;
-	for (int c = 0; c < s.c; c++) {
-		double sum = 0;
-		for (int i = 0; i < plane; i++)
-			sum += (double)*map++;
-		means[c] = (float)(sum / plane);
-	}
+	size_t at = (size_t)row * (size_t)k->n + (size_t)i;
+	double loss;
+	int hits;
+	enum wasd_status s = loss_softmax_xent(logits, &(struct wasd_targets){.y = &label}, 1,
+	                                       wasd_exec_classes(k->choice[i].exec), &loss, &hits, NULL, err);
+	if (s == WASD_ENUMERIC || (!s && !isfinite((float)loss)))
+		return wasd_fail(err, WASD_ENUMERIC, "the loss of a width is NaN or infinite");
+	if (s)
+		return s;
+	set->loss[at] = (float)loss;
+	set->right[at] = hits == 1;
+	return WASD_OK;
 }
 
 static enum wasd_status see_batch(struct making *k, const struct wasd_batch *b, struct gate_set *set,
@@ -404,18 +397,13 @@ static enum wasd_status see_batch(struct making *k, const struct wasd_batch *b, 
 	struct wasd_pass pass = {.n = b->n, .bn = WASD_BN_SET, .set = WASD_STATS_AOM};
 	for (int i = 0; i < k->n; i++) {
 		struct wasd_exec *e = k->choice[i].exec;
-		int classes = wasd_exec_classes(e);
 		enum wasd_status s = wasd_exec_forward(e, b->x, &pass, err);
-		if (!s && !i)
-			s = wasd_exec_activation(e, k->at, k->maps, err);
+		for (int r = 0; !s && r < b->n; r++)
+			s = judge(k, i, wasd_exec_logits(e) + r * wasd_exec_classes(e), b->y[r], set, set->n + r, err);
+		for (int r = 0; !s && !i && r < b->n; r++)
+			wasd_exec_means(e, r, set->z + (size_t)(set->n + r) * (size_t)set->in);
 		if (s)
 			return s;
-		for (int r = 0; r < b->n; r++) {
-			size_t row = (size_t)(set->n + r), at = row * (size_t)k->n + (size_t)i;
-			judge(wasd_exec_logits(e) + (size_t)r * (size_t)classes, classes, b->y[r], &set->loss[at], &set->right[at]);
-			if (!i)
-				pool(k->map, k->maps + (size_t)r * wasd_shape_count(k->map), set->z + row * (size_t)set->in);
-		}
 	}
 	set->n += b->n;
 	return WASD_OK;
@@ -430,15 +418,12 @@ static enum wasd_status see(struct making *k, const struct wasd_loader_opts *of,
 	o.batch = BATCH;
 	enum wasd_status s = wasd_loader_create(&o, &l, err);
 	size_t have = s ? 0 : wasd_loader_batches(l), want = (most - 1) / BATCH + 1, batches = want < have ? want : have;
-	if (!s && !gate_set_create((int)batches * BATCH, k->map.c, k->n, set))
+	if (!s && !gate_set_create((int)batches * BATCH, k->channels, k->n, set))
 		s = wasd_fail(err, WASD_ENOMEM, "gate");
 	for (size_t i = 0; !s && i < batches; i++)
 		s = k->in->go_on(k->in->ctx, 0, GATES) ? see_batch(k, wasd_loader_next(l), set, err) :
 		                                         wasd_fail(err, WASD_ECANCELLED, "cancelled");
 	wasd_loader_destroy(l);
-	for (int i = 0; !s && i < set->n * set->choices; i++)
-		if (!isfinite((double)set->loss[i]))
-			s = wasd_fail(err, WASD_ENUMERIC, "the loss of a width is NaN or infinite");
 	return s;
 }
 
@@ -471,8 +456,8 @@ static enum wasd_status try_lambda(struct making *k, double lambda, double *macs
 	struct gate_training t = {.lambda = lambda, .epochs = EPOCHS, .seed = k->in->seed, .go_on = go_on, .ctx = k};
 	for (int i = 0; i < k->n; i++)
 		t.cost[i] = (double)((i ? k->macs[0] : 0) + k->macs[i]) / whole;
-	enum wasd_status s = gate_create(k->map.c, k->n, &g) ? gate_train(&g, &k->train, &t, err) :
-	                                                       wasd_fail(err, WASD_ENOMEM, "gate");
+	enum wasd_status s = gate_create(k->channels, k->n, &g) ? gate_train(&g, &k->train, &t, err) :
+	                                                          wasd_fail(err, WASD_ENOMEM, "gate");
 	if (!s && !shares(k, &g, share))
 		s = wasd_fail(err, WASD_ENOMEM, "gate");
 	if (!s)
@@ -568,7 +553,7 @@ static cJSON *recipe_of(const struct making *k)
 static enum wasd_status hand_over(const struct making *k, struct mode_made *out, struct wasd_err *err)
 {
 	bool ok = (out->recipe = recipe_of(k)) && (out->info = cJSON_Duplicate(out->recipe, true)) &&
-	          cJSON_AddNumberToObject(out->info, "gate_macs", (double)gate_macs(&k->gate));
+	          cJSON_AddNumberToObject(out->info, "gate_macs", (double)gate_macs(k->channels, k->n));
 	return ok ? add_gate(out, &k->gate, err) : wasd_fail(err, WASD_ENOMEM, "dynamic mode");
 }
 

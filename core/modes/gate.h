@@ -29,8 +29,8 @@ struct gate {
 int gate_reduced(int in);
 /* All values 0. in >= 1, 2 <= choices <= GATE_CHOICES_MAX. False: no memory. */
 bool gate_create(int in, int choices, struct gate *out);
-void gate_done(struct gate *g); /* safe on a zeroed struct */
-uint64_t gate_macs(const struct gate *g);
+void gate_done(struct gate *g);          /* safe on a zeroed struct */
+uint64_t gate_macs(int in, int choices); /* of a gate of that size */
 /* z: (in); h: room for `reduced` values. The same z gives the same choice on every machine that computes floats one by
  * one. */
 int gate_choose(const struct gate *g, const float *z, float *h);

@@ -90,13 +90,12 @@ void blocked_import(const struct tensor *t, int n, const real *nchw)
 				put(t, place(t, i, c, p), (float)*nchw++);
 }
 
-void blocked_export(const struct tensor *t, int n, real *nchw)
+void blocked_export(const struct tensor *t, int first, int count, real *nchw)
 {
 	size_t hw = (size_t)t->shape.h * (size_t)t->shape.w;
-	for (int i = 0; i < n; i++)
-		for (int c = 0; c < t->shape.c; c++)
-			for (size_t p = 0; p < hw; p++)
-				*nchw++ = (real)get(t, place(t, i, c, p));
+	for (int i = first; i < first + count; i++)
+		for (size_t p = 0; p < hw; p++)
+			*nchw++ = (real)get(t, place(t, i / t->shape.c, i % t->shape.c, p));
 }
 
 /* ---- runs of blocks: everything elementwise is one flat array ---- */

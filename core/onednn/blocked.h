@@ -39,7 +39,7 @@ static inline size_t blocked_size(const struct tensor *t)
 /* Sets strides and bytes of t for n images. bf16: the precision of the backend (small tensors stay float32). */
 void blocked_layout_set(struct tensor *t, int n, bool bf16);
 void blocked_import(const struct tensor *t, int n, const real *nchw);
-void blocked_export(const struct tensor *t, int n, real *nchw);
+void blocked_export(const struct tensor *t, int first, int count, real *nchw);
 
 /* dst = (or +=) src over n images of two tensors of the same shape and any precision. y = act(y + bias) is
  * blocked_finish with res NULL. */

@@ -29,6 +29,7 @@ struct copy {
 	const struct tensor *t;
 	const real *in;
 	real *out;
+	int first; /* plane of out */
 };
 
 INT8_HOT static void import_rows(void *ctx, int begin, int end, int thread)
@@ -76,14 +77,16 @@ static void export_channels(void *ctx, int begin, int end, int thread)
 	const struct tensor *t = j->t;
 	size_t C = (size_t)t->shape.c, hw = (size_t)t->shape.h * (size_t)t->shape.w;
 	(void)thread;
-	for (int i = begin; i < end; i++)
+	for (int i = begin; i < end; i++) {
+		size_t plane = (size_t)(j->first + i);
 		for (size_t p = 0; p < hw; p++)
-			j->out[(size_t)i * hw + p] = value_at(t, ((size_t)i / C * hw + p) * C + (size_t)i % C);
+			j->out[(size_t)i * hw + p] = value_at(t, (plane / C * hw + p) * C + plane % C);
+	}
 }
 
-static void int8_export(const struct tensor *t, int n, real *nchw)
+static void int8_export(const struct tensor *t, int first, int count, real *nchw)
 {
-	wasd_parallel(n * t->shape.c, export_channels, &(struct copy){.t = t, .out = nchw});
+	wasd_parallel(count, export_channels, &(struct copy){.t = t, .out = nchw, .first = first});
 }
 
 static const struct backend_kernel kernels[] = {

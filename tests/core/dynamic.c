@@ -4,6 +4,7 @@
 #include "golden.h"
 #include "tiny.h"
 
+#include "backend/backend.h"
 #include "infer/bundle.h"
 #include "modes/gate.h"
 #include "wasd/convert.h"
@@ -63,7 +64,7 @@ static void parameters(void)
 	CHECK(g.reduced == at(wasd_json_get(t, "reduce"), 0) && g.in == at(wasd_json_get(t, "reduce"), 1));
 	CHECK(g.choices == at(wasd_json_get(t, "slim_head"), 0) && g.reduced == at(wasd_json_get(t, "slim_head"), 1));
 	CHECK(cJSON_IsFalse(wasd_json_get(t, "slim_head_bias")));
-	CHECK_INT(gate_macs(&g), 4 * 16 + 4 * 4);
+	CHECK_INT(gate_macs(g.in, g.choices), 4 * 16 + 4 * 4);
 	CHECK(g.bias == g.reduce + 64 && g.head == g.bias + 4);
 	gate_done(&g);
 	CHECK_INT(gate_reduced(3), 1);
@@ -305,6 +306,105 @@ static void answers_of_the_widths(const struct made *m)
 	CHECK(!wasd_threads_init(2, NULL));
 }
 
+/* The means over the maps that a plan keeps, of every backend and with maps of several sizes. */
+static void check_means(struct wasd_bundle *b, const char *backend, enum wasd_precision precision, wasd_node at)
+{
+	enum { SOME = 5 };
+	struct wasd_model *m = wasd_bundle_model(b);
+	struct wasd_shape map = wasd_graph_node_info(wasd_model_graph(m), at).shape;
+	struct wasd_exec_opts o = {.batch = 8,
+	                           .constant_weights = true,
+	                           .kept = at,
+	                           .precision = precision,
+	                           .backend = backend};
+	struct wasd_exec *e = NULL;
+	float means[64];
+	real *maps = wasd_calloc(SOME * wasd_shape_count(map), sizeof *maps), *v = maps;
+	CHECK(map.c <= 64 && !wasd_exec_create(m, &o, &e, NULL));
+	for (int n = SOME; n > 0; n -= SOME - 1, v = maps) {
+		CHECK(!wasd_exec_forward(e, x, &(struct wasd_pass){.n = n, .bn = WASD_BN_SET}, NULL));
+		CHECK(!wasd_exec_activation(e, at, maps, NULL));
+		for (int i = 0; i < n; i++) {
+			wasd_exec_means(e, i, means);
+			for (int c = 0; c < map.c; c++) {
+				double sum = 0;
+				for (int k = 0; k < map.h * map.w; k++)
+					sum += (double)*v++;
+				CHECK_MSG(means[c] == (float)(sum / (map.h * map.w)), "%s node %d, image %d, channel %d: %g",
+				          backend ? backend : "default", at, i, c, (double)means[c]);
+			}
+		}
+	}
+	wasd_exec_destroy(e);
+	wasd_free(maps);
+}
+
+static void means_of_the_maps(void)
+{
+	struct wasd_bundle *b = bundle("width:0.5", NULL);
+	const struct wasd_graph *g = wasd_model_graph(wasd_bundle_model(b));
+	int kept = 0;
+	for (wasd_node n = 1; n < wasd_graph_nodes(g); n++) {
+		const char *op = wasd_graph_node_info(g, n).op;
+		if (strcmp(op, "relu") && strcmp(op, "maxpool") && strcmp(op, "globalpool"))
+			continue;
+		kept++;
+		check_means(b, NULL, WASD_PRECISION_FP32, n);
+		check_means(b, "openblas", WASD_PRECISION_FP32, n);
+		check_means(b, "ref", WASD_PRECISION_FP32, n);
+		const struct backend *half;
+		if (!backend_choose(NULL, WASD_PRECISION_BF16, &half, NULL) && (!half->open || !half->open(NULL)))
+			check_means(b, NULL, WASD_PRECISION_BF16, n);
+	}
+	CHECK_INT(kept, 6);
+	wasd_bundle_unref(b);
+}
+
+/* Beside the plans, which are those of the widths: a map of the layer that the gate reads, the gate's numbers, and room
+ * for as many images as went to a wider width at once. */
+static void counts_its_memory(const struct made *m)
+{
+	struct wasd_bundle *b = bundle("dynamic:x", m);
+	const struct mode_router *r = bundle_router(b);
+	struct wasd_shape map = wasd_graph_node_info(wasd_model_graph(wasd_bundle_model(b)), r->at).shape;
+	struct wasd_arena *arena = NULL;
+	struct wasd_predictor *p = NULL, *width[3] = {NULL};
+	struct wasd_predictor_opts o = {.precision = WASD_PRECISION_FP32_STRICT, .backend = "openblas"};
+	real y[N * CLASSES];
+	CHECK(!wasd_arena_create(&arena, NULL));
+	o.arena = arena;
+	CHECK(!wasd_predictor_create(b, &o, &p, NULL));
+	for (int k = 0; k < 3; k++)
+		CHECK(!wasd_predictor_create(bundle_part(b, k), &o, &width[k], NULL));
+	for (int n = 1; n <= N; n += N - 1) {
+		int most = 0, room = 1;
+		for (int i = 0; i < N; i += n) {
+			int to[3] = {n, 0, 0};
+			CHECK(!wasd_predictor_run(p, x + i * IMAGE, n, y, NULL));
+			for (int j = 0; j < n; j++)
+				to[predictor_choice(p, j)] += predictor_choice(p, j) > 0;
+			for (int k = 0; k < 3; k++)
+				CHECK(!to[k] || !wasd_predictor_run(width[k], x, to[k], y, NULL));
+			most = to[1] > most ? to[1] : most;
+			most = to[2] > most ? to[2] : most;
+		}
+		while (room < most)
+			room *= 2;
+		size_t want = (size_t)(n == 1 ? 1 : 2) * (size_t)(map.h * map.w) * sizeof(real) + (size_t)n * sizeof(int) +
+		              (size_t)(r->channels + r->scratch) * sizeof(float) +
+		              (size_t)room * (IMAGE + CLASSES) * sizeof(real);
+		for (int k = 0; k < 3; k++)
+			want += wasd_predictor_bytes(width[k]);
+		CHECK_MSG(most && wasd_predictor_bytes(p) == want, "%d images: told %zu bytes, want %zu", n,
+		          wasd_predictor_bytes(p), want);
+	}
+	for (int k = 0; k < 3; k++)
+		wasd_predictor_destroy(width[k]);
+	wasd_predictor_destroy(p);
+	wasd_arena_destroy(arena);
+	wasd_bundle_unref(b);
+}
+
 static struct wasd_bundle *have(void *ctx, const char *mode)
 {
 	return strcmp(mode, "aom") ? NULL : ctx;
@@ -356,6 +456,7 @@ static void made_and_served(void)
 	check_info(&m, 0.5);
 	answers_of_the_widths(&m);
 	shares_bundles(&m);
+	counts_its_memory(&m);
 	CHECK(!make(&run, "{\"desire\":\"dynamic\",\"budget\":0.8,\"at\":\"last\",\"images\":128}", &wider, &err));
 	check_info(&wider, 0.8);
 	answers_of_the_widths(&wider);
@@ -507,6 +608,17 @@ static void files_of_anyone(void)
 	}
 	CHECK(p && n > 5);
 	wasd_predictor_destroy(p);
+	real y[N * CLASSES];
+	enum wasd_status s = WASD_ENOMEM;
+	p = predictor(b, "openblas");
+	for (n = 0; s && n < 1000;) { /* plans and groups of the first answers */
+		wasd_mem_fail_at(++n);
+		s = wasd_predictor_run(p, x, N, y, &err);
+		wasd_mem_fail_at(0);
+		CHECK(!s || s == WASD_ENOMEM);
+	}
+	CHECK(!s && n > 10);
+	wasd_predictor_destroy(p);
 	wasd_bundle_unref(b);
 	done(&m);
 }
@@ -530,6 +642,7 @@ int main(void)
 		for (int k = 0; k < IMAGE; k++)
 			x[i * IMAGE + k] = (real)(px[k] / 127.5 - 1);
 	}
+	TEST_RUN(means_of_the_maps);
 	TEST_RUN(made_and_served);
 	TEST_RUN(refused);
 	TEST_RUN(files_of_anyone);

@@ -245,6 +245,9 @@ enum wasd_status wasd_exec_loss(struct wasd_exec *e, const int32_t *y, double sm
 enum wasd_status wasd_exec_backward(struct wasd_exec *e, struct wasd_err *err);
 /* Copies node i's output of the last forward as (n,c,h,w). WASD_ESTATE unless keep_all is set or i is `kept`. */
 enum wasd_status wasd_exec_activation(struct wasd_exec *e, wasd_node i, real *out, struct wasd_err *err);
+/* The mean of each map that the `kept` node, which there must be, gave to an image of the last forward, 0 .. n-1.
+ * means: room for the node's channels. */
+void wasd_exec_means(struct wasd_exec *e, int image, float *means);
 size_t wasd_exec_bytes(const struct wasd_exec *e); /* planned memory, without a shared arena */
 /* What an exec would take, without its memory: makes the plan and drops it. workspace: scratch memory of the kernels,
  * the weights of a pass, the logits. With the same algorithms the sum is wasd_exec_bytes. */
