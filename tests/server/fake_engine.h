@@ -25,11 +25,12 @@ static void fault_file(char path[64], int pid)
 
 static struct wasd_wire *fw;
 static enum wasd_role fake_role;
+static uint32_t fake_seq; /* of the last message */
 
 /* Sends a message without checking it against the table. */
 static void fake_break(cJSON *j, const void *bin, size_t n, int fd)
 {
-	if (!j || wasd_wire_send(fw, j, bin, n, fd, NULL, NULL) != WASD_OK)
+	if (!j || wasd_wire_send(fw, j, bin, n, fd, &fake_seq, NULL) != WASD_OK)
 		_exit(0);
 	cJSON_Delete(j);
 }
@@ -68,16 +69,39 @@ static void fake_raw(const void *p, size_t n)
 		_exit(0);
 }
 
-/* Sends a frame whose header has a correct or wrong checksum and does not otherwise match the body. */
-static void fake_frame(uint32_t seq, uint32_t json_len, const char *json, bool good_crc)
+enum { FAKE_HEAD = 24 };
+
+static void fake_head(unsigned char h[FAKE_HEAD], uint32_t seq, uint32_t json_len, const char *json, bool good_crc)
 {
-	unsigned char h[24] = {'W', 'A', 'S', 'D', 1, 0};
+	memset(h, 0, FAKE_HEAD);
+	memcpy(h, "WASD\1", 5);
 	memcpy(h + 8, &seq, 4);
 	memcpy(h + 12, &json_len, 4);
 	uint32_t crc = wasd_crc32c(wasd_crc32c(0, h, 20), json, strlen(json)) ^ (good_crc ? 0 : 1);
 	memcpy(h + 20, &crc, 4);
+}
+
+/* Sends a frame whose header has a correct or wrong checksum and does not otherwise match the body. */
+static void fake_frame(uint32_t seq, uint32_t json_len, const char *json, bool good_crc)
+{
+	unsigned char h[FAKE_HEAD];
+	fake_head(h, seq, json_len, json, good_crc);
 	fake_raw(h, sizeof h);
 	fake_raw(json, strlen(json));
+}
+
+/* Sends the message twice in one piece, so that the daemon has the second before it can answer the first. Nothing can
+ * be sent afterwards. */
+static void fake_twice(const char *json)
+{
+	unsigned char both[400];
+	size_t n = 0, len = strlen(json);
+	for (uint32_t i = 1; i <= 2 && n + FAKE_HEAD + len <= sizeof both; i++) {
+		fake_head(both + n, fake_seq + i, (uint32_t)len, json, true);
+		memcpy(both + n + FAKE_HEAD, json, len);
+		n += FAKE_HEAD + len;
+	}
+	fake_raw(both, n);
 }
 
 static void fake_hello(const char *role, const char *version)
@@ -673,9 +697,7 @@ static _Noreturn void fake_archive(struct wasd_frame *m)
 		char need[80];
 		snprintf(need, sizeof need, "{\"type\":\"need\",\"index\":%d,\"bytes\":%lld}", IS("beyond") ? (int)n : i,
 		         IS("huge") ? 1ll << 52 : 0ll);
-		fake_say(need);
-		for (int k = 0; IS("hasty") && k < 100; k++) /* more than can be answered in between */
-			fake_say(need);
+		(IS("hasty") ? fake_twice : fake_say)(need);
 		if (IS("diesreading"))
 			raise(SIGKILL);
 		struct wasd_frame g = fake_hear(-1, true);
