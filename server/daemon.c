@@ -48,6 +48,7 @@ enum {
 	END_AT_MOST_S = 44,
 	EXPORT_IDLE_MS = 600000,
 	ARCHIVE_IDLE_MS = 3600000,
+	ARCHIVE_KEEP_MS = 60000,
 	ANSWER_MS = 20000,
 	MEASURE_MS = 1500,
 	MEASURE_AT_MOST_S = 15
@@ -357,7 +358,8 @@ static enum wasd_status start_parts(struct wasd_daemon *d, struct wasd_err *err)
 	                             .sup = d->sup,
 	                             .data_dir = c->data,
 	                             .threads = (int)c->threads,
-	                             .idle_ms = ARCHIVE_IDLE_MS};
+	                             .idle_ms = ARCHIVE_IDLE_MS,
+	                             .keep_ms = ARCHIVE_KEEP_MS};
 	s = archives_create(&ac, &d->archives, err);
 	if (s != WASD_OK)
 		return s;

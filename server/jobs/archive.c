@@ -1,9 +1,10 @@
 /* archive.c - see archive.h.
  *
  *   asked for -> WAITING -> RUNNING, a task (process/task.h), which asks for one checkpoint after the other; each is
- *   read by the loader and sent to it -> ENDED
+ *   read by the loader and sent to it -> ENDED; if it has failed, the loader has removed its files before
  *
- * The process writes ID.tar.part and renames it when it is complete. */
+ * The process writes ID.tar.part and renames it when it is complete. Files may be large, so the loader alone removes
+ * them, without the lock. */
 #include "jobs/archive.h"
 
 #include "log.h"
@@ -109,24 +110,27 @@ static struct archive **find(struct archives *g, const char *id)
 	return at;
 }
 
-static void unlist(struct archive *a)
+/* Moves it to the list `out`, for discard(). */
+static void unlist(struct archive *a, struct archive **out)
 {
 	struct archive **at = find(a->g, a->id);
 	*at = a->next;
+	a->next = *out;
+	*out = a;
 }
 
-/* Those that ended and were last asked for before `before_us`, at most `most` of them, oldest first. */
-static void trim(struct archives *g, int64_t before_us, int most)
+static void free_job(struct pool_job *job)
 {
-	for (struct archive **at = &g->list; *at && most > 0;) {
-		struct archive *a = *at;
-		if (a->state != ENDED || a->used_us >= before_us) {
-			at = &a->next;
-			continue;
-		}
-		*at = a->next;
-		archive_free(a);
-		most--;
+	archive_free((struct archive *)((char *)job - offsetof(struct archive, job)));
+}
+
+/* Without lock; none of them runs. */
+static void discard(struct archive *list)
+{
+	for (struct archive *next; list; list = next) {
+		next = list->next;
+		list->job.run = free_job;
+		pool_submit(list->g->loader, &list->job);
 	}
 }
 
@@ -154,52 +158,69 @@ static void event_put(void *ctx, enum wasd_status status, const struct wasd_err 
 	wasd_free(ctx);
 }
 
-/* With lock. */
-static void record_end(struct archive *a, const cJSON *said)
+/* With lock. False: no memory. */
+static bool put_result(struct archive *a, const cJSON *said)
 {
 	const char *sha = "";
-	cJSON *r = a->record;
-	bool ok = put(r, "finished_at", cJSON_CreateNumber((double)wasd_now_ms()));
-	if (!a->err.status) {
-		wasd_json_i64(said, "bytes", &a->bytes);
-		wasd_json_str(said, "sha256", &sha);
-		snprintf(a->sha256, sizeof a->sha256, "%s", sha);
-		ok = put(r, "files", cJSON_Duplicate(wasd_json_get(said, "files"), true)) &&
-		     put(r, "bytes", cJSON_CreateNumber((double)a->bytes)) && put(r, "sha256", cJSON_CreateString(sha)) && ok;
-	}
-	if (!ok && !a->err.status)
-		wasd_fail(&a->err, WASD_ENOMEM, "no memory for an archive");
-	put(r, "state", cJSON_CreateString(a->err.status ? "failed" : "ready"));
-	if (a->err.status) {
-		put(r, "message", cJSON_CreateString(a->err.msg));
-		put(r, "pointer", cJSON_CreateString(a->err.pointer));
-	}
+	wasd_json_i64(said, "bytes", &a->bytes);
+	wasd_json_str(said, "sha256", &sha);
+	snprintf(a->sha256, sizeof a->sha256, "%s", sha);
+	return put(a->record, "files", cJSON_Duplicate(wasd_json_get(said, "files"), true)) &&
+	       put(a->record, "bytes", cJSON_CreateNumber((double)a->bytes)) &&
+	       put(a->record, "sha256", cJSON_CreateString(sha));
 }
 
-static void end_archive(struct archive *a, const cJSON *said)
+static void ended(void *ctx)
 {
+	struct archive *a = ctx, *gone = NULL;
 	struct archives *g = a->g;
 	char *id = wasd_strdup(a->id);
 	g->current = NULL;
 	pthread_mutex_lock(&g->lock);
-	record_end(a, said);
+	put(a->record, "finished_at", cJSON_CreateNumber((double)wasd_now_ms()));
+	put(a->record, "state", cJSON_CreateString(a->err.status ? "failed" : "ready"));
+	if (a->err.status) {
+		put(a->record, "message", cJSON_CreateString(a->err.msg));
+		put(a->record, "pointer", cJSON_CreateString(a->err.pointer));
+	}
 	a->used_us = wasd_mono_us();
 	a->state = ENDED;
-	const bool gone = a->dropped, failed = a->err.status != WASD_OK;
-	if (failed)
-		remove_files(a);
-	if (failed && !gone)
+	if (a->dropped)
+		unlist(a, &gone);
+	else if (a->err.status)
 		log_about(a->id, LOG_WARN, "archive failed", "archive=%s why=%s", a->id, LOG_Q(a->err.msg));
-	else if (!gone)
+	else
 		log_about(a->id, LOG_INFO, "archive ready", "archive=%s bytes=%lld", a->id, (long long)a->bytes);
-	if (gone)
-		unlist(a);
 	pthread_mutex_unlock(&g->lock);
-	if (gone)
-		archive_free(a);
+	discard(gone);
 	if (id)
 		storage_tx_async(g->cfg.db, put_event, id, event_put);
 	launch_next(g);
+}
+
+/* Loader */
+static void clean(struct pool_job *job)
+{
+	struct archive *a = (struct archive *)((char *)job - offsetof(struct archive, job));
+	remove_files(a);
+	a->post = (struct sup_post){.fn = ended, .ctx = a};
+	supervisor_post(a->g->cfg.sup, &a->post);
+}
+
+static void end_archive(struct archive *a)
+{
+	struct archives *g = a->g;
+	pthread_mutex_lock(&g->lock);
+	if (!a->err.status && !put_result(a, a->task.end.said))
+		wasd_fail(&a->err, WASD_ENOMEM, "no memory for an archive");
+	const bool kept = !a->err.status && !a->dropped;
+	pthread_mutex_unlock(&g->lock);
+	if (kept) {
+		ended(a);
+		return;
+	}
+	a->job.run = clean;
+	pool_submit(g->loader, &a->job);
 }
 
 /* ---- one checkpoint --------------------------------------------------------------------------------------------- */
@@ -233,7 +254,7 @@ static void given(void *ctx)
 	struct archive *a = ctx;
 	a->reading = false;
 	if (a->over) {
-		end_archive(a, a->task.end.said);
+		end_archive(a);
 		return;
 	}
 	if (a->why.status) {
@@ -304,7 +325,7 @@ static void task_over(void *self, const struct task_end *end)
 	}
 	a->over = a->reading;
 	if (!a->over)
-		end_archive(a, end->said);
+		end_archive(a);
 }
 
 static const struct task_message archive_messages[] = {
@@ -332,7 +353,7 @@ static void launch(struct archive *a)
 		wasd_fail(&a->err, WASD_ENOMEM, "no memory for an archive");
 	if (a->err.status || task_launch(&a->task, &a->err) != WASD_OK) {
 		cJSON_Delete(request);
-		end_archive(a, NULL);
+		end_archive(a);
 	} else {
 		log_about(a->id, LOG_INFO, "archive started", "archive=%s checkpoints=%d", a->id, a->n);
 		task_start(&a->task,
@@ -371,9 +392,16 @@ static void on_poke(void *ctx)
 static void archives_tick(void *ctx)
 {
 	struct archives *g = ctx;
+	struct archive *gone = NULL;
+	const int64_t before_us = wasd_mono_us() - g->cfg.idle_ms * 1000;
 	pthread_mutex_lock(&g->lock);
-	trim(g, wasd_mono_us() - g->cfg.idle_ms * 1000, KEPT_MAX);
+	for (struct archive *a = g->list, *next; a; a = next) {
+		next = a->next;
+		if (a->state == ENDED && a->used_us < before_us)
+			unlist(a, &gone);
+	}
 	pthread_mutex_unlock(&g->lock);
+	discard(gone);
 }
 
 static void kill_dropped(void *ctx)
@@ -399,23 +427,36 @@ static bool list_ids(struct archive *a)
 	return list;
 }
 
-/* With lock: makes room for one more. */
-static enum wasd_status admit(struct archives *g, struct wasd_err *err)
+/* With lock: whether `a` goes before `b`, both of which have ended: failed ones first, then by their last use. */
+static bool goes_first(const struct archive *a, const struct archive *b)
 {
+	const bool failed = a->err.status != WASD_OK, other = b->err.status != WASD_OK;
+	return failed == other ? a->used_us < b->used_us : failed;
+}
+
+/* With lock: makes room for one more; what goes is in `out`. */
+static enum wasd_status admit(struct archives *g, struct archive **out, struct wasd_err *err)
+{
+	const int64_t before_us = wasd_mono_us() - g->cfg.keep_ms * 1000;
+	struct archive *first = NULL;
 	int n = 0;
-	for (const struct archive *a = g->list; a; a = a->next)
+	for (struct archive *a = g->list; a; a = a->next) {
 		n++;
-	trim(g, INT64_MAX, n - KEPT_MAX + 1);
-	n = 0;
-	for (const struct archive *a = g->list; a; a = a->next)
-		n++;
-	return n < KEPT_MAX ? WASD_OK : wasd_fail(err, WASD_EBUSY, "%d archives wait", n);
+		if (a->state == ENDED && (a->err.status || a->used_us < before_us) && (!first || goes_first(a, first)))
+			first = a;
+	}
+	if (n < KEPT_MAX)
+		return WASD_OK;
+	if (!first)
+		return wasd_fail(err, WASD_EBUSY, "%d archives wait, or were asked for a moment ago", n);
+	unlist(first, out);
+	return WASD_OK;
 }
 
 static enum wasd_status begin(void *self, cJSON *record, char id[40], struct wasd_err *err)
 {
 	struct archives *g = self;
-	struct archive *a = wasd_calloc(1, sizeof *a);
+	struct archive *a = wasd_calloc(1, sizeof *a), *gone = NULL;
 	bool poke = false;
 	if (!a) {
 		cJSON_Delete(record);
@@ -429,7 +470,7 @@ static enum wasd_status begin(void *self, cJSON *record, char id[40], struct was
 	                          wasd_fail(err, WASD_ENOMEM, "no memory for an archive");
 	pthread_mutex_lock(&g->lock);
 	if (!s)
-		s = admit(g, err);
+		s = admit(g, &gone, err);
 	if (!s) {
 		memcpy(id, a->id, sizeof a->id);
 		log_remember(id);
@@ -440,6 +481,7 @@ static enum wasd_status begin(void *self, cJSON *record, char id[40], struct was
 	}
 	pthread_mutex_unlock(&g->lock);
 	archive_free(a);
+	discard(gone);
 	if (poke)
 		supervisor_post(g->cfg.sup, &g->poke);
 	return s;
@@ -532,17 +574,15 @@ static enum wasd_status forget(void *self, const char *id, struct wasd_err *err)
 {
 	struct archives *g = self;
 	pthread_mutex_lock(&g->lock);
-	struct archive *a = *find(g, id), *free_now = NULL;
+	struct archive *a = *find(g, id), *gone = NULL;
 	enum wasd_status s = a && !a->dropped ? WASD_OK : missing(id, err);
 	bool runs = !s && a->state == RUNNING;
 	if (runs)
 		a->dropped = true;
-	if (!s && !runs) {
-		unlist(a);
-		free_now = a;
-	}
+	if (!s && !runs)
+		unlist(a, &gone);
 	pthread_mutex_unlock(&g->lock);
-	archive_free(free_now);
+	discard(gone);
 	if (runs)
 		supervisor_call(g->cfg.sup, kill_dropped, g);
 	return s;

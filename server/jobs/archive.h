@@ -17,6 +17,7 @@ struct archives_config {
 	const char *data_dir; /* absolute; borrowed */
 	int threads;          /* compute threads of an archive */
 	int64_t idle_ms;      /* one that has ended is removed after this time without a request */
+	int64_t keep_ms;      /* a ready one does not make room for another before this time without a request */
 };
 
 enum wasd_status archives_create(const struct archives_config *cfg, struct archives **out, struct wasd_err *err);

@@ -33,7 +33,7 @@ static struct ingest *ingest;
 static struct profiles *profiles;
 static struct merges *merges;
 static struct archives *archives;
-static int archive_idle_ms = 3600000;
+static int archive_idle_ms = 3600000, archive_keep_ms = 3600000;
 static uint64_t quota; /* bytes; 0: none */
 static char dir[64], engine[128];
 /* Used by start. A test of one of these limits sets its own; in the others a process that has no turn for a while must
@@ -91,7 +91,8 @@ __attribute__((unused)) static void start_parts(int workers)
 	struct merges_config mc = {.db = db, .sup = sup, .data_dir = dir, .threads = 2};
 	CHECK_INT(merges_create(&mc, &merges, &err), WASD_OK);
 	merges_poke(merges);
-	struct archives_config ac = {.db = db, .sup = sup, .data_dir = dir, .threads = 2, .idle_ms = archive_idle_ms};
+	struct archives_config ac =
+		{.db = db, .sup = sup, .data_dir = dir, .threads = 2, .idle_ms = archive_idle_ms, .keep_ms = archive_keep_ms};
 	CHECK_INT(archives_create(&ac, &archives, &err), WASD_OK);
 }
 

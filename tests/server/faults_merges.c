@@ -393,15 +393,20 @@ static void room_for_others(void)
 
 /* ---- archives --------------------------------------------------------------------------------------------------- */
 
-static void ask_archive(const char *fault, const char *second, char id[40])
+static enum wasd_status begin_archive(const char *fault, const char *second, char id[40], struct wasd_err *err)
 {
-	struct wasd_err err = {0};
 	cJSON *record = cJSON_CreateObject(), *two = cJSON_AddArrayToObject(record, "checkpoints"),
 		  *request = cJSON_AddObjectToObject(record, "request");
 	cJSON_AddItemToArray(two, cJSON_CreateString(ckpt));
 	cJSON_AddItemToArray(two, cJSON_CreateString(second));
 	cJSON_AddStringToObject(request, "fault", fault);
-	CHECK_MSG(archives_api(archives).begin(archives, record, id, &err) == WASD_OK, "%s", err.msg);
+	return archives_api(archives).begin(archives, record, id, err);
+}
+
+static void ask_archive(const char *fault, const char *second, char id[40])
+{
+	struct wasd_err err = {0};
+	CHECK_MSG(begin_archive(fault, second, id, &err) == WASD_OK, "%s", err.msg);
 }
 
 /* Until it has ended, or its process waits. */
@@ -477,15 +482,61 @@ static void faulty_archives(void)
 	ask_archive("short", ckpt, short_one);
 	cJSON_Delete(wait_archive(short_one, "ready"));
 	CHECK_INT(archives_api(archives).open(archives, short_one, &f, &err), WASD_ECORRUPT);
-	/* The sixteenth may come, and the oldest goes. */
-	for (int i = 0; i < 10; i++) {
-		ask_archive("fine", ckpt, id);
-		cJSON_Delete(wait_archive(id, "ready"));
-	}
-	CHECK_INT(archives_listed(), 16);
+	ask_archive("fine", ckpt, id);
+	cJSON_Delete(wait_archive(id, "ready"));
 	CHECK_INT(archives_api(archives).open(archives, id, &f, &err), WASD_OK);
 	CHECK_INT((int)f.bytes, 4);
 	close(f.fd);
+	stop();
+}
+
+static bool is_kept(const char *id)
+{
+	cJSON *j = NULL;
+	archives_api(archives).get(archives, id, &j, NULL);
+	cJSON_Delete(j);
+	return j;
+}
+
+static void make_archives(char id[16][40])
+{
+	for (int i = 0; i < 16; i++) {
+		ask_archive("fine", ckpt, id[i]);
+		cJSON_Delete(wait_archive(id[i], "ready"));
+	}
+}
+
+/* Sixteen are kept. A failed one goes for another, then that which nobody has asked for for the longest time; but none
+ * that waits, or is ready and was asked for within keep_ms. */
+static void room_for_archives(void)
+{
+	char ids[16][40], id[40];
+	struct wasd_err err = {0};
+	begin();
+	for (int i = 0; i < 16; i++)
+		ask_archive("slow", ckpt, ids[i]);
+	CHECK_INT(begin_archive("fine", ckpt, id, &err), WASD_EBUSY);
+	CHECK_INT(archives_listed(), 16);
+	for (int i = 15; i >= 0; i--)
+		CHECK_INT(archives_api(archives).forget(archives, ids[i], NULL), WASD_OK);
+	make_archives(ids);
+	CHECK_INT(begin_archive("fine", ckpt, id, &err), WASD_EBUSY);
+	CHECK_INT(archives_api(archives).forget(archives, ids[7], NULL), WASD_OK);
+	ask_archive("told", ckpt, ids[7]);
+	cJSON_Delete(wait_archive(ids[7], "failed"));
+	ask_archive("fine", ckpt, id);
+	CHECK(!is_kept(ids[7]));
+	CHECK_INT(archives_listed(), 16);
+	stop_parts();
+	archive_keep_ms = 0;
+	start_parts(1);
+	make_archives(ids);
+	CHECK(is_kept(ids[0])); /* now ids[1] is the one */
+	ask_archive("fine", ckpt, id);
+	CHECK(is_kept(ids[0]) && !is_kept(ids[1]) && is_kept(ids[2]));
+	cJSON_Delete(wait_archive(id, "ready"));
+	CHECK_INT(exports(), 16);
+	archive_keep_ms = 3600000;
 	stop();
 }
 
@@ -526,7 +577,7 @@ static void deleted_archives(void)
 	/* Nobody asks for it. */
 	ask_archive("fine", ckpt, id);
 	reaches(archives_listed, 0);
-	CHECK_INT(exports(), 0);
+	reaches(exports, 0);
 	archive_idle_ms = 3600000;
 	stop();
 }
@@ -544,6 +595,7 @@ int main(int argc, char **argv)
 	TEST_RUN(files);
 	TEST_RUN(room_for_others);
 	TEST_RUN(faulty_archives);
+	TEST_RUN(room_for_archives);
 	TEST_RUN(deleted_archives);
 	TEST_END();
 }
