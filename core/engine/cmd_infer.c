@@ -101,25 +101,17 @@ static struct served *find_mode(struct loaded *b, const char *name)
 	return NULL;
 }
 
-/* Runs one image of zeros. That makes the plan for single images and detects weights that overflow before the
- * first request. */
-static enum wasd_status warm(const struct served *m, struct wasd_err *err)
+static struct wasd_predictor *loaded_predictor(void *ctx, const struct wasd_bundle *bundle)
 {
-	int classes = wasd_bundle_classes(m->bundle);
-	real *x = wasd_calloc(wasd_shape_count(wasd_bundle_shape(m->bundle)), sizeof *x);
-	real *y = wasd_calloc((size_t)classes, sizeof *y);
-	enum wasd_status s = x && y ? wasd_predictor_run(m->predictor, x, 1, y, err) :
-	                              wasd_fail(err, WASD_ENOMEM, "first prediction");
-	for (int i = 0; !s && i < classes; i++)
-		if (!isfinite(y[i]))
-			s = wasd_fail(err, WASD_ENUMERIC, "%s weights give %g for class %d of a grey image", m->name, (double)y[i],
-			              i);
-	wasd_free(x);
-	wasd_free(y);
-	return s;
+	struct loaded *b = ctx;
+	for (int i = 0; i < b->n; i++)
+		if (b->mode[i].bundle == bundle)
+			return b->mode[i].predictor;
+	return NULL;
 }
 
-/* Adds a mode; a failure adds nothing. */
+/* Adds a mode; a failure adds nothing. Its first image makes the plans for single images and detects weights that
+ * overflow before the first request. */
 static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, const struct wasd_mode_source *from,
                                   struct wasd_err *err)
 {
@@ -129,9 +121,11 @@ static enum wasd_status open_mode(struct loaded *b, struct wasd_arena *arena, co
 	snprintf(m.name, sizeof m.name, "%s", from->name);
 	enum wasd_status s = wasd_bundle_create(from, &m.bundle, err);
 	if (!s)
-		s = wasd_predictor_create(m.bundle, &(struct wasd_predictor_opts){.arena = arena}, &m.predictor, err);
+		s = wasd_predictor_create(m.bundle,
+		                          &(struct wasd_predictor_opts){.arena = arena, .have = loaded_predictor, .ctx = b},
+		                          &m.predictor, err);
 	if (!s)
-		s = warm(&m, err);
+		s = wasd_predictor_warm(m.predictor, err);
 	if (s)
 		close_mode(&m);
 	else

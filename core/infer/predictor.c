@@ -3,15 +3,18 @@
  * for 64. All plans compute in one arena.
  *
  * A bundle with parts has a predictor for each of them. The first computes all images and keeps the maps that the
- * router reads; then every other part computes the images that go there, together. */
+ * router reads; then every other part computes the images that go there, together. Those others may be predictors that
+ * serve the same bundles alone. */
 #include "infer/bundle.h"
 
+#include <math.h>
 #include <string.h>
 
 static const int bucket[] = {1, 2, 4, 8, 16, 32, WASD_PREDICT_MAX};
 #define BUCKETS ((int)(sizeof bucket / sizeof *bucket))
 
 struct wasd_predictor {
+	int refs; /* whoever created it, and the predictors that it is a part of besides */
 	struct wasd_bundle *bundle;
 	struct wasd_predictor_opts opts;
 	struct wasd_arena *own; /* NULL: the arena is shared with other predictors */
@@ -19,6 +22,7 @@ struct wasd_predictor {
 	wasd_node kept; /* what the router of a bundle that this is the first part of reads; 0: nothing */
 	/* of a bundle with parts: */
 	struct wasd_predictor *part[MODE_PARTS_MAX];
+	bool shared[MODE_PARTS_MAX];
 	float *means, *scratch; /* of an image: what the router reads */
 	real *images, *answers; /* of one pass: those that go to a part */
 	int group;              /* how many of them there is room for */
@@ -26,7 +30,22 @@ struct wasd_predictor {
 	int room;               /* of choice */
 };
 
-static enum wasd_status create_parts(struct wasd_predictor *p, struct wasd_err *err)
+/* The first part keeps a node, so it is a predictor of its own. */
+static enum wasd_status create_part(struct wasd_predictor *p, int i, const struct wasd_predictor_opts *o,
+                                    struct wasd_err *err)
+{
+	struct wasd_bundle *b = bundle_part(p->bundle, i);
+	struct wasd_predictor *have = i && o->have ? o->have(o->ctx, b) : NULL;
+	if (!have)
+		return wasd_predictor_create(b, &p->opts, &p->part[i], err);
+	have->refs++;
+	p->part[i] = have;
+	p->shared[i] = true;
+	return WASD_OK;
+}
+
+static enum wasd_status create_parts(struct wasd_predictor *p, const struct wasd_predictor_opts *o,
+                                     struct wasd_err *err)
 {
 	const struct mode_router *r = bundle_router(p->bundle);
 	enum wasd_status s = WASD_OK;
@@ -35,7 +54,7 @@ static enum wasd_status create_parts(struct wasd_predictor *p, struct wasd_err *
 	if (!p->means || !p->scratch)
 		return wasd_fail(err, WASD_ENOMEM, "predictor");
 	for (int i = 0; !s && i < wasd_bundle_parts(p->bundle); i++)
-		s = wasd_predictor_create(bundle_part(p->bundle, i), &p->opts, &p->part[i], err);
+		s = create_part(p, i, o, err);
 	if (!s)
 		p->part[0]->kept = r->at;
 	return s;
@@ -47,13 +66,15 @@ enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_
 	struct wasd_predictor *p = wasd_calloc(1, sizeof *p);
 	if (!p)
 		return wasd_fail(err, WASD_ENOMEM, "predictor");
+	p->refs = 1;
 	p->bundle = wasd_bundle_ref(b);
 	p->opts = *o;
+	p->opts.have = NULL;
 	enum wasd_status s = o->arena ? WASD_OK : wasd_arena_create(&p->own, err);
 	if (!s && p->own)
 		p->opts.arena = p->own;
 	if (!s && wasd_bundle_parts(b))
-		s = create_parts(p, err);
+		s = create_parts(p, o, err);
 	if (s)
 		wasd_predictor_destroy(p);
 	else
@@ -63,7 +84,7 @@ enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_
 
 void wasd_predictor_destroy(struct wasd_predictor *p)
 {
-	if (!p)
+	if (!p || --p->refs)
 		return;
 	for (int i = 0; i < MODE_PARTS_MAX; i++)
 		wasd_predictor_destroy(p->part[i]);
@@ -94,7 +115,7 @@ size_t wasd_predictor_bytes(const struct wasd_predictor *p)
 	for (int i = 0; i < BUCKETS; i++)
 		sum += p->exec[i] ? wasd_exec_bytes(p->exec[i]) : 0;
 	for (int i = 0; i < MODE_PARTS_MAX; i++)
-		sum += p->part[i] ? wasd_predictor_bytes(p->part[i]) : 0;
+		sum += p->part[i] && !p->shared[i] ? wasd_predictor_bytes(p->part[i]) : 0;
 	return sum + (p->part[0] ? own_bytes(p) : 0);
 }
 
@@ -221,17 +242,24 @@ static enum wasd_status run_part(struct wasd_predictor *p, int part, const real 
 	return s;
 }
 
+static enum wasd_status grow_choice(struct wasd_predictor *p, int n, struct wasd_err *err)
+{
+	if (n <= p->room)
+		return WASD_OK;
+	int *more = wasd_realloc(p->choice, (size_t)n * sizeof *more);
+	if (!more)
+		return wasd_fail(err, WASD_ENOMEM, "%d images", n);
+	p->choice = more;
+	p->room = n;
+	return WASD_OK;
+}
+
 static enum wasd_status run_parts(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err)
 {
 	p->n = 0;
-	if (n > p->room) {
-		int *more = wasd_realloc(p->choice, (size_t)n * sizeof *more);
-		if (!more)
-			return wasd_fail(err, WASD_ENOMEM, "%d images", n);
-		p->choice = more;
-		p->room = n;
-	}
-	enum wasd_status s = run_first(p, x, n, logits, err);
+	enum wasd_status s = grow_choice(p, n, err);
+	if (!s)
+		s = run_first(p, x, n, logits, err);
 	for (int i = 1; !s && i < wasd_bundle_parts(p->bundle); i++)
 		s = run_part(p, i, x, n, logits, err);
 	p->n = s ? 0 : n;
@@ -241,6 +269,33 @@ static enum wasd_status run_parts(struct wasd_predictor *p, const real *x, int n
 enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err)
 {
 	return p->part[0] ? run_parts(p, x, n, logits, err) : run_all(p, x, n, logits, err);
+}
+
+static enum wasd_status warm_parts(struct wasd_predictor *p, struct wasd_err *err)
+{
+	enum wasd_status s = grow_choice(p, 1, err);
+	if (!s)
+		s = grow_group(p, 1, err);
+	for (int i = 0; !s && i < wasd_bundle_parts(p->bundle); i++)
+		s = wasd_predictor_warm(p->part[i], err);
+	return s;
+}
+
+enum wasd_status wasd_predictor_warm(struct wasd_predictor *p, struct wasd_err *err)
+{
+	if (p->part[0])
+		return warm_parts(p, err);
+	int classes = wasd_bundle_classes(p->bundle);
+	real *x = wasd_calloc(wasd_shape_count(wasd_bundle_shape(p->bundle)), sizeof *x);
+	real *y = wasd_calloc((size_t)classes, sizeof *y);
+	enum wasd_status s = x && y ? wasd_predictor_run(p, x, 1, y, err) : wasd_fail(err, WASD_ENOMEM, "first prediction");
+	for (int i = 0; !s && i < classes; i++)
+		if (!isfinite(y[i]))
+			s = wasd_fail(err, WASD_ENUMERIC, "%s weights give %g for class %d of a grey image",
+			              wasd_bundle_mode(p->bundle), (double)y[i], i);
+	wasd_free(x);
+	wasd_free(y);
+	return s;
 }
 
 int predictor_choice(const struct wasd_predictor *p, int i)

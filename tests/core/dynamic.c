@@ -405,20 +405,77 @@ static void counts_its_memory(const struct made *m)
 	wasd_bundle_unref(b);
 }
 
-static struct wasd_bundle *have(void *ctx, const char *mode)
+/* What a deployment has: the bundles of the widths and their predictors. */
+struct served {
+	struct wasd_bundle *bundle[3];
+	struct wasd_predictor *predictor[3];
+};
+
+static struct wasd_bundle *have_bundle(void *ctx, const char *mode)
 {
-	return strcmp(mode, "aom") ? NULL : ctx;
+	struct served *s = ctx;
+	for (int k = 0; k < 3; k++)
+		if (!strcmp(mode, parts[k]))
+			return s->bundle[k];
+	return NULL;
 }
 
-/* Bundles that there are already are shared. */
-static void shares_bundles(const struct made *m)
+static struct wasd_predictor *have_predictor(void *ctx, const struct wasd_bundle *b)
 {
-	struct wasd_bundle *aom = bundle("aom", NULL), *b = NULL;
-	struct wasd_mode_source from = {run.file, run.len, m->file, m->len, "dynamic:x", have, aom};
+	struct served *s = ctx;
+	for (int k = 0; k < 3; k++)
+		if (b == s->bundle[k])
+			return s->predictor[k];
+	return NULL;
+}
+
+/* Bundles and predictors that there are already are shared, but for the predictor of the first part, which keeps what
+ * the gate reads. A warm predictor has all that single images need, and lives on without those that it shares. */
+static void shares_what_there_is(const struct made *m)
+{
+	struct served s = {{NULL}, {NULL}};
+	struct wasd_bundle *b = NULL;
+	struct wasd_predictor *p = NULL, *alone;
+	struct wasd_mode_source from = {run.file, run.len, m->file, m->len, "dynamic:x", have_bundle, &s};
+	struct wasd_arena *arena = NULL;
+	CHECK(!wasd_arena_create(&arena, NULL));
+	struct wasd_predictor_opts o = {.precision = WASD_PRECISION_FP32_STRICT, .backend = "openblas", .arena = arena};
+	real y[CLASSES], want[N * CLASSES], got[N * CLASSES];
+	int to[3] = {0};
+	for (int k = 0; k < 3; k++) {
+		s.bundle[k] = bundle(parts[k], NULL);
+		CHECK(!wasd_predictor_create(s.bundle[k], &o, &s.predictor[k], NULL));
+	}
 	CHECK(!wasd_bundle_create(&from, &b, NULL));
-	CHECK(bundle_part(b, 2) == aom && bundle_part(b, 1) != aom);
-	wasd_bundle_unref(aom);
+	for (int k = 0; k < 3; k++)
+		CHECK(bundle_part(b, k) == s.bundle[k]);
 	CHECK_INT(wasd_bundle_classes(b), CLASSES);
+	CHECK(!wasd_predictor_create(b, &o, &alone, NULL));
+	o.have = have_predictor;
+	o.ctx = &s;
+	CHECK(!wasd_predictor_create(b, &o, &p, NULL));
+	CHECK(!wasd_predictor_warm(p, NULL) && !wasd_predictor_warm(alone, NULL));
+	size_t widths = wasd_predictor_bytes(s.predictor[1]) + wasd_predictor_bytes(s.predictor[2]);
+	CHECK(widths > 0 && wasd_predictor_bytes(s.predictor[0]) == 0);
+	CHECK_INT(wasd_predictor_bytes(alone), wasd_predictor_bytes(p) + widths);
+	uint64_t before = wasd_mem_stats().allocs;
+	for (int i = 0; i < N; i++) {
+		CHECK(!wasd_predictor_run(p, x + i * IMAGE, 1, y, NULL) &&
+		      !wasd_predictor_run(alone, x + i * IMAGE, 1, y, NULL));
+		to[predictor_choice(p, 0)]++;
+	}
+	CHECK_INT(wasd_mem_stats().allocs - before, 0);
+	CHECK(to[0] && to[1] + to[2]);
+	check_batch(p, s.predictor, N, x, to);
+	CHECK(!wasd_predictor_run(p, x, N, want, NULL));
+	for (int k = 0; k < 3; k++) {
+		wasd_predictor_destroy(s.predictor[k]);
+		wasd_bundle_unref(s.bundle[k]);
+	}
+	CHECK(!wasd_predictor_run(p, x, N, got, NULL) && !memcmp(got, want, sizeof got));
+	wasd_predictor_destroy(p);
+	wasd_predictor_destroy(alone);
+	wasd_arena_destroy(arena);
 	wasd_bundle_unref(b);
 }
 
@@ -455,7 +512,7 @@ static void made_and_served(void)
 	CHECK(m.len == again.len && !memcmp(m.file, again.file, m.len));
 	check_info(&m, 0.5);
 	answers_of_the_widths(&m);
-	shares_bundles(&m);
+	shares_what_there_is(&m);
 	counts_its_memory(&m);
 	CHECK(!make(&run, "{\"desire\":\"dynamic\",\"budget\":0.8,\"at\":\"last\",\"images\":128}", &wider, &err));
 	check_info(&wider, 0.8);

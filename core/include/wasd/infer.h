@@ -62,11 +62,19 @@ struct wasd_predictor_opts {
 	enum wasd_precision precision;
 	const char *backend;      /* both as in wasd_exec_opts */
 	struct wasd_arena *arena; /* shared by the predictors of one thread; NULL = the predictor makes its own */
+	/* A predictor of that bundle with these options which there is already, for the parts of a bundle that has some;
+	 * NULL: there is none. The new one keeps it as long as it lives itself. have NULL: nothing is shared. Called by
+	 * create only. */
+	struct wasd_predictor *(*have)(void *ctx, const struct wasd_bundle *b);
+	void *ctx;
 };
 /* Takes a reference on the bundle. */
 enum wasd_status wasd_predictor_create(struct wasd_bundle *b, const struct wasd_predictor_opts *o,
                                        struct wasd_predictor **out, struct wasd_err *err);
 void wasd_predictor_destroy(struct wasd_predictor *p);
+/* Runs one image of zeros, in every part, which plans all that a single image needs. WASD_ENUMERIC: an answer is not
+ * finite. */
+enum wasd_status wasd_predictor_warm(struct wasd_predictor *p, struct wasd_err *err);
 /* x: n images (N,C,H,W), normalised as by the loader; logits: (n,classes). n is not limited: more than
  * WASD_PREDICT_MAX images are run in several passes. The same images in the same order give the same bits; the
  * last bits of one image's logits may depend on the number of images.
@@ -75,7 +83,8 @@ void wasd_predictor_destroy(struct wasd_predictor *p);
 enum wasd_status wasd_predictor_run(struct wasd_predictor *p, const real *x, int n, real *logits, struct wasd_err *err);
 /* Multiply-adds of an image, mean over those of the last run; without parts those of the bundle. */
 uint64_t wasd_predictor_macs(const struct wasd_predictor *p);
-size_t wasd_predictor_bytes(const struct wasd_predictor *p); /* memory planned so far, without a shared arena */
+/* Memory planned so far, without a shared arena and shared predictors. */
+size_t wasd_predictor_bytes(const struct wasd_predictor *p);
 
 /* Lists the algorithms for passes of n images (wasd_exec_explain). NULL: none has run yet. The caller deletes it. */
 struct cJSON *wasd_predictor_explain(const struct wasd_predictor *p, int n);
