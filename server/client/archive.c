@@ -3,6 +3,7 @@
 #include "client/client.h"
 #include "client/commands.h"
 #include "client/download.h"
+#include "client/record.h"
 #include "client/remote.h"
 
 #include "wasd/json.h"
@@ -12,9 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-enum { WAIT_S = 1 };
 
 struct options {
 	struct client_list what, views;
@@ -23,15 +21,9 @@ struct options {
 
 static bool check_options(void *options)
 {
-	struct options *o = options;
-	for (size_t i = 0; i < o->what.n; i++)
-		if (!client_word_ok(o->what.items[i])) {
-			fprintf(stderr, "wasd archive: \"%s\" is not the id of a checkpoint, a job or a sweep\n", o->what.items[i]);
-			return false;
-		}
-	if (!o->what.n)
-		fprintf(stderr, "wasd archive: give ids of checkpoints, jobs or sweeps\n");
-	return o->what.n > 0;
+	const struct options *o = options;
+	return client_ids_ok("archive", &o->what, 1, "a checkpoint, a job or a sweep",
+	                     "ids of checkpoints, jobs or sweeps");
 }
 
 /* ---- the request; the daemon checks its values ---- */
@@ -151,46 +143,18 @@ static void remove_archive(const char *url, const char *id)
 	cJSON_Delete(client_json("archive", url, line, NULL));
 }
 
-/* In place, on a terminal. */
-static void print_progress(const cJSON *m)
-{
-	char done[CLIENT_NUMBER], of[CLIENT_NUMBER];
-	const cJSON *p = wasd_json_get(m, "progress");
-	if (!isatty(STDERR_FILENO))
-		return;
-	fprintf(stderr, "\r\033[K%s", client_text(m, "state"));
-	if (p)
-		fprintf(stderr, " %s of %s files", client_number(p, "done", 1, 0, done), client_number(p, "of", 1, 0, of));
-}
-
-static bool is_over(const cJSON *m)
-{
-	const char *state = client_text(m, "state");
-	return !strcmp(state, "ready") || !strcmp(state, "failed");
-}
-
-/* Takes m. NULL: it cannot be followed, or a signal came. */
-static cJSON *follow(const char *url, const char *id, cJSON *m)
-{
-	char line[200];
-	snprintf(line, sizeof line, "GET /v1/archives/%.80s?wait=%ds", id, WAIT_S);
-	while (m && !is_over(m) && !signalled()) {
-		print_progress(m);
-		cJSON_Delete(m);
-		m = client_json("archive", url, line, NULL);
-	}
-	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K");
-	if (m && is_over(m))
-		return m;
-	cJSON_Delete(m);
-	return NULL;
-}
+static const struct client_record_kind archive_kind = {
+	.command = "archive",
+	.path = "/v1/archives",
+	.units = "files",
+	.wait_s = 1,
+	.stop = signalled,
+};
 
 static int fetch(const struct options *o, const char *url, const char *id, const cJSON *m)
 {
 	char line[160];
-	if (strcmp(client_text(m, "state"), "ready")) {
+	if (!client_record_ready(m)) {
 		fprintf(stderr, "wasd archive: %s\n", client_text(m, "message"));
 		return CLIENT_FAILED;
 	}
@@ -211,8 +175,8 @@ static int run_archive(int argc, char **argv)
 	hold_signals(SIG_BLOCK);
 	cJSON *m = body ? client_json("archive", url, "POST /v1/checkpoints:archive", body) : NULL;
 	snprintf(id, sizeof id, "%s", m ? client_text(m, "id") : "");
-	m = follow(url, id, m);
-	bool made = m && !strcmp(client_text(m, "state"), "ready");
+	m = client_record_follow(&archive_kind, url, m);
+	bool made = m && client_record_ready(m);
 	if (made)
 		hold_signals(SIG_UNBLOCK); /* the daemon removes what is left after an hour */
 	rc = m ? fetch(&o, url, id, m) : CLIENT_FAILED;

@@ -1,6 +1,7 @@
 /* merge.c - `wasd merge`: asks for a merge of checkpoints, follows it, and prints the path between them. */
 #include "client/client.h"
 #include "client/commands.h"
+#include "client/record.h"
 
 #include "wasd/json.h"
 #include "wasd/protocol.h"
@@ -9,9 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-enum { WAIT_S = 2 };
 
 struct options {
 	struct client_list checkpoints;
@@ -21,15 +19,8 @@ struct options {
 
 static bool check_options(void *options)
 {
-	struct options *o = options;
-	for (size_t i = 0; i < o->checkpoints.n; i++)
-		if (!client_word_ok(o->checkpoints.items[i])) {
-			fprintf(stderr, "wasd merge: \"%s\" is not the id of a checkpoint\n", o->checkpoints.items[i]);
-			return false;
-		}
-	if (o->checkpoints.n < 2)
-		fprintf(stderr, "wasd merge: give the ids of two checkpoints or more\n");
-	return o->checkpoints.n >= 2;
+	const struct options *o = options;
+	return client_ids_ok("merge", &o->checkpoints, 2, "a checkpoint", "the ids of two checkpoints or more");
 }
 
 /* ---- the request; the daemon checks its values ---- */
@@ -91,7 +82,7 @@ static int print_end(const cJSON *m)
 {
 	char aom[CLIENT_NUMBER], dom[CLIENT_NUMBER];
 	const cJSON *v = wasd_json_get(m, "metrics");
-	if (strcmp(client_text(m, "state"), "ready")) {
+	if (!client_record_ready(m)) {
 		fprintf(stderr, "wasd merge: %s\n", client_text(m, "message"));
 		return CLIENT_FAILED;
 	}
@@ -105,40 +96,12 @@ static int print_end(const cJSON *m)
 	return CLIENT_OK;
 }
 
-/* In place, on a terminal. */
-static void print_progress(const cJSON *m)
-{
-	char done[CLIENT_NUMBER], of[CLIENT_NUMBER];
-	const cJSON *p = wasd_json_get(m, "progress");
-	if (!isatty(STDERR_FILENO))
-		return;
-	fprintf(stderr, "\r\033[K%s", client_text(m, "state"));
-	if (p)
-		fprintf(stderr, " %s of %s batches", client_number(p, "done", 1, 0, done), client_number(p, "of", 1, 0, of));
-}
-
-static bool is_over(const cJSON *m)
-{
-	const char *state = client_text(m, "state");
-	return !strcmp(state, "ready") || !strcmp(state, "failed");
-}
-
-/* Takes m. Returns the merge that has ended; NULL: it cannot be followed. */
-static cJSON *follow(const char *url, cJSON *m)
-{
-	char line[200];
-	bool shown = false;
-	while (m && !is_over(m)) {
-		snprintf(line, sizeof line, "GET /v1/merges/%.80s?wait=%ds", client_text(m, "id"), WAIT_S);
-		print_progress(m);
-		shown = true;
-		cJSON_Delete(m);
-		m = client_json("merge", url, line, NULL);
-	}
-	if (shown && isatty(STDERR_FILENO))
-		fprintf(stderr, "\r\033[K");
-	return m;
-}
+static const struct client_record_kind merge_kind = {
+	.command = "merge",
+	.path = "/v1/merges",
+	.units = "batches",
+	.wait_s = 2,
+};
 
 static int run_merge(int argc, char **argv)
 {
@@ -147,9 +110,10 @@ static int run_merge(int argc, char **argv)
 	if (rc >= 0)
 		return rc;
 	char *body = request(&o), *url = body ? client_url(o.url) : NULL;
-	cJSON *m = url ? follow(url, client_json("merge", url, "POST /v1/checkpoints:merge", body)) : NULL;
+	cJSON *m = url ? client_json("merge", url, "POST /v1/checkpoints:merge", body) : NULL;
+	m = client_record_follow(&merge_kind, url, m);
 	rc = !body ? CLIENT_USAGE : !m ? CLIENT_FAILED : o.json ? client_print_json(m) : print_end(m);
-	if (m && o.json && strcmp(client_text(m, "state"), "ready"))
+	if (m && o.json && !client_record_ready(m))
 		rc = CLIENT_FAILED;
 	cJSON_Delete(m);
 	wasd_free(url);
