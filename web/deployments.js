@@ -1,7 +1,7 @@
 // deployments.js - a card for every live model: its mode switch, the cost and accuracy of each mode, and a box that classifies
 // images. After a switch the last image is classified again, to show the effect.
 
-import { $, announce, ask, busy, count, dropZone, el, isNumber, keyed, micros, percent, setText, si, toast } from './dom.js';
+import { $, announce, ask, busy, bytes, count, dropZone, el, isNumber, keyed, micros, percent, setText, si, toast } from './dom.js';
 import { call, datasetPath, deploymentPath, get } from './api.js';
 import { ready } from './datasets.js';
 import { showState, stateBadge } from './jobs.js';
@@ -18,13 +18,19 @@ function origin({ source: from = {}, job, job_name: name }) {
   return from.checkpoint && job ? `a checkpoint of ${name ?? job}` : 'imported';
 }
 
+// What a mode costs beside the plain weights: multiply-adds and bytes of weights.
+function costs(bundle, plain) {
+  const less = (one, all) => (all && one < all ? ` (−${percent(1 - one / all, 0)})` : '');
+  return `${si(bundle.macs)} MACs${less(bundle.macs, plain?.macs)}, ${bytes(bundle.bytes)}${less(bundle.bytes, plain?.bytes)}`;
+}
+
 function option(group, put) {
   return ({ mode }) => {
     const input = el('input', { type: 'radio', name: group, value: mode, onchange: () => put(mode) });
     const accuracy = el('b', { class: 'acc' }), images = el('small'), cost = el('span', { class: 'cost' }), meter = el('meter', { min: 0, max: 1, 'aria-hidden': 'true' });
     const about = el('small');
     return { root: el('label', { class: `mode ${named(mode) ? 'dom named' : chooses(mode) ? 'chooses named' : mode}` }, el('span', { class: 'name' }, input, el('b', {}, label(mode))),
-      el('span', { class: 'reach' }, accuracy, ' ', images), meter, cost, about), update({ bundle, full, chosen, loaded, told }) {
+      el('span', { class: 'reach' }, accuracy, ' ', images), meter, cost, about), update({ bundle, plain, chosen, loaded, told }) {
       input.checked = chosen;
       input.disabled = !bundle && !chooses(mode);
       setText(about, told ?? long(mode));
@@ -33,9 +39,8 @@ function option(group, put) {
       setText(accuracy, isNumber(bundle?.acc) ? percent(bundle.acc) : '');
       setText(images, bundle ? (bundle.acc_images ? `${bundle.acc_images} accuracy` : 'accuracy not measured') : loaded ? 'trained without WAS: mode not available' : 'loading');
       meter.hidden = !bundle;
-      meter.value = bundle && full ? bundle.macs / full : 0;
-      const saved = bundle && full ? 1 - bundle.macs / full : 0;
-      setText(cost, bundle ? `${si(bundle.macs)} MACs${mode !== 'aom' ? (saved > 0 ? ` (−${percent(saved, 0)})` : ' (none saved)') : ''}` : '');
+      meter.value = bundle && plain ? bundle.macs / plain.macs : 0;
+      setText(cost, bundle ? costs(bundle, plain) : '');
     } };
   };
 }
@@ -173,7 +178,7 @@ function card(first, { refresh, datasets }) {
     again.hidden = !told.some((c) => c.type === 'Suspended');
     group.disabled = state !== 'ready';
     const all = ['aom', 'dom', ...(bundles.slim ? ['slim'] : []), ...Object.keys(bundles).filter(named), ...['auto', 'cascade'].filter((m) => deployment.traffic?.[m] || m === deployment.mode)];
-    offer(all.map((mode) => ({ mode, bundle: bundles[mode], full: bundles.aom?.macs, chosen: mode === deployment.mode, loaded: state === 'ready',
+    offer(all.map((mode) => ({ mode, bundle: bundles[mode], plain: bundles.aom, chosen: mode === deployment.mode, loaded: state === 'ready',
       told: chooses(mode) ? choice({ ...deployment, mode }) : null })), (o) => o.mode);
     samples.update(deployment);
     traffic.update(deployment);

@@ -202,6 +202,8 @@ def serving(d, b, eyes):
         for mode in ("aom", "dom"):
             said = b.run(f"return document.querySelector('.mode.{mode} .reach').textContent")
             equal(said, f"{100 * live['modes'][mode]['acc']:.1f} % test accuracy", mode)
+            cost, own = b.run(f"return document.querySelector('.mode.{mode} .cost').textContent"), live["modes"][mode]
+            check(f"{own['bytes'] / 1024:.1f} KiB" in cost and ("MACs (−" in cost) == (own["macs"] < live["modes"]["aom"]["macs"]), f"{mode}: {cost}")
 
     with case("page: an uploaded image is classified, and shown as the network sees it"):
         image = os.path.join(directory(), "image.png")
