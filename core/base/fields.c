@@ -153,14 +153,6 @@ static const char *const type_names[] = {
 	[WASD_TYPED] = "object", [WASD_LIST] = "array",  [WASD_ANY] = "any",       [WASD_REFUSED] = "refused",
 };
 
-static bool put(cJSON *o, const char *key, cJSON *v)
-{
-	if (v && cJSON_AddItemToObject(o, key, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
 static bool put_choices(const struct wasd_field *f, cJSON *o)
 {
 	cJSON *list = cJSON_CreateArray();
@@ -173,7 +165,7 @@ static bool put_choices(const struct wasd_field *f, cJSON *o)
 		cJSON_Delete(list);
 		return false;
 	}
-	return put(o, "choices", list);
+	return wasd_json_put(o, "choices", list);
 }
 
 static bool has_range(const struct wasd_field *f)
@@ -187,7 +179,8 @@ static bool describe(const struct wasd_field *f, const char *type, cJSON *o)
 	return cJSON_AddStringToObject(o, "type", type) &&
 	       (!numbers || f->choices || cJSON_AddNumberToObject(o, "n", f->type == WASD_PAIR ? 2 : 1)) &&
 	       (!f->required || cJSON_AddTrueToObject(o, "required")) &&
-	       (!f->def || put(o, "default", cJSON_Parse(f->def))) && (!f->null_ok || cJSON_AddTrueToObject(o, "null")) &&
+	       (!f->def || wasd_json_put(o, "default", cJSON_Parse(f->def))) &&
+	       (!f->null_ok || cJSON_AddTrueToObject(o, "null")) &&
 	       (!has_range(f) ||
 	        (cJSON_AddNumberToObject(o, "min", f->min) && cJSON_AddNumberToObject(o, "max", f->max))) &&
 	       (!f->above_min || cJSON_AddTrueToObject(o, "above_min")) &&
@@ -399,7 +392,7 @@ bool fields_put(cJSON *obj, const struct wasd_field *rows, const double *v)
 	bool ok = obj;
 	for (const struct wasd_field *f = rows; ok && f && f->name; v += f->type == WASD_PAIR ? 2 : 1, f++)
 		ok = f->type == WASD_BOOL ? cJSON_AddBoolToObject(obj, f->name, *v != 0) != NULL :
-		     f->type == WASD_PAIR ? put(obj, f->name, cJSON_CreateDoubleArray(v, 2)) :
+		     f->type == WASD_PAIR ? wasd_json_put(obj, f->name, cJSON_CreateDoubleArray(v, 2)) :
 		                            cJSON_AddNumberToObject(obj, f->name, *v) != NULL;
 	return ok;
 }

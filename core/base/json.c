@@ -581,6 +581,23 @@ static const struct {
 	double value;
 } nonfinite[] = {{"nan", NAN}, {"inf", INFINITY}, {"-inf", -INFINITY}};
 
+bool wasd_json_put(cJSON *obj, const char *key, cJSON *v)
+{
+	cJSON_DeleteItemFromObjectCaseSensitive(obj, key);
+	if (v && cJSON_AddItemToObject(obj, key, v))
+		return true;
+	cJSON_Delete(v);
+	return false;
+}
+
+bool wasd_json_push(cJSON *list, cJSON *v)
+{
+	if (v && cJSON_AddItemToArray(list, v))
+		return true;
+	cJSON_Delete(v);
+	return false;
+}
+
 bool wasd_json_add_real(cJSON *obj, const char *key, double v)
 {
 	if (isfinite(v))

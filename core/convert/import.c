@@ -337,26 +337,20 @@ static enum wasd_status find_slim(struct import *m, struct wasd_err *err)
 
 /* ---- the checkpoint --------------------------------------------------------------------------------------------- */
 
-static bool put(cJSON *j, const char *key, cJSON *v)
-{
-	if (v && j && cJSON_AddItemToObject(j, key, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
 static cJSON *make_info(const struct import *m, const char *arch, const struct wasd_draw *draw)
 {
 	bool dom = m->has[DOM];
 	cJSON *j = cJSON_CreateObject(), *macs = cJSON_CreateObject();
-	bool ok = put(macs, "aom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, NULL))) &&
-	          (!m->slim_macs || put(macs, WASD_MODE_SLIM, cJSON_CreateNumber((double)m->slim_macs))) &&
-	          (!dom || put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, &draw->recipe))));
-	ok = put(j, "macs", macs) && ok && put(j, "arch", cJSON_CreateString(arch)) &&
-	     put(j, "classes", cJSON_Duplicate(m->classes, true)) && put(j, "input", cJSON_Duplicate(m->input, true)) &&
-	     put(j, "was", dom ? cJSON_Duplicate(m->meta[WAS], true) : cJSON_CreateFalse()) &&
-	     put(j, "draw", dom ? cJSON_Duplicate(m->meta[DRAW], true) : cJSON_CreateNull()) &&
-	     (!*m->prefix || put(j, "prefix", cJSON_CreateString(m->prefix)));
+	bool ok = wasd_json_put(macs, "aom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, NULL))) &&
+	          (!m->slim_macs || wasd_json_put(macs, WASD_MODE_SLIM, cJSON_CreateNumber((double)m->slim_macs))) &&
+	          (!dom ||
+	           wasd_json_put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, &draw->recipe))));
+	ok = wasd_json_put(j, "macs", macs) && ok && wasd_json_put(j, "arch", cJSON_CreateString(arch)) &&
+	     wasd_json_put(j, "classes", cJSON_Duplicate(m->classes, true)) &&
+	     wasd_json_put(j, "input", cJSON_Duplicate(m->input, true)) &&
+	     wasd_json_put(j, "was", dom ? cJSON_Duplicate(m->meta[WAS], true) : cJSON_CreateFalse()) &&
+	     wasd_json_put(j, "draw", dom ? cJSON_Duplicate(m->meta[DRAW], true) : cJSON_CreateNull()) &&
+	     (!*m->prefix || wasd_json_put(j, "prefix", cJSON_CreateString(m->prefix)));
 	if (ok)
 		return j;
 	cJSON_Delete(j);
@@ -367,29 +361,20 @@ static cJSON *make_info(const struct import *m, const char *arch, const struct w
 static cJSON *make_spec(const struct import *m)
 {
 	cJSON *spec = cJSON_IsObject(m->meta[SPEC]) ? cJSON_Duplicate(m->meta[SPEC], true) : cJSON_CreateObject();
-	cJSON_DeleteItemFromObjectCaseSensitive(spec, "model");
-	if (put(spec, "model", cJSON_Duplicate(m->model, true)))
+	if (wasd_json_put(spec, "model", cJSON_Duplicate(m->model, true)))
 		return spec;
 	cJSON_Delete(spec);
 	return NULL;
-}
-
-static bool push(cJSON *list, cJSON *v)
-{
-	if (v && list && cJSON_AddItemToArray(list, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
 }
 
 /* AOM is in the list also where its statistics are still to be measured. */
 static cJSON *make_modes(const struct import *m)
 {
 	cJSON *list = cJSON_CreateArray();
-	if (push(list, mode_entry(WASD_MODE_AOM, &mode_plain, NULL, prefixes[AOM], m->has[AOM])) &&
-	    (!m->has[DOM] || push(list, mode_entry(WASD_MODE_DOM, &mode_draw, cJSON_Duplicate(m->meta[DRAW], true),
-	                                           prefixes[DOM], true))) &&
-	    (!m->slim_macs || push(list, mode_entry(WASD_MODE_SLIM, &mode_slim, NULL, prefixes[AOM], true))))
+	if (wasd_json_push(list, mode_entry(WASD_MODE_AOM, &mode_plain, NULL, prefixes[AOM], m->has[AOM])) &&
+	    (!m->has[DOM] || wasd_json_push(list, mode_entry(WASD_MODE_DOM, &mode_draw,
+	                                                     cJSON_Duplicate(m->meta[DRAW], true), prefixes[DOM], true))) &&
+	    (!m->slim_macs || wasd_json_push(list, mode_entry(WASD_MODE_SLIM, &mode_slim, NULL, prefixes[AOM], true))))
 		return list;
 	cJSON_Delete(list);
 	return NULL;
@@ -414,7 +399,7 @@ static enum wasd_status write_checkpoint(const struct import *m, const cJSON *in
 	cJSON_ArrayForEach(name, m->classes)
 		if (names)
 			names[i++] = name->valuestring;
-	bool ok = names && spec && modes && put(progress, "epoch", cJSON_CreateNumber(0));
+	bool ok = names && spec && modes && wasd_json_put(progress, "epoch", cJSON_CreateNumber(0));
 	struct checkpoint_source src = {
 		.graph = m->graph,
 		.model = m->to,

@@ -241,44 +241,29 @@ static enum wasd_status measure(struct merging *m, struct wasd_err *err)
 
 /* ---- the result ------------------------------------------------------------------------------------------------- */
 
-static bool put(cJSON *j, const char *key, cJSON *v)
-{
-	if (v && j && cJSON_AddItemToObject(j, key, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
-static bool push(cJSON *list, cJSON *v)
-{
-	if (v && list && cJSON_AddItemToArray(list, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
 static bool list_files(const struct merging *m, cJSON *j)
 {
 	cJSON *from = cJSON_CreateArray(), *sweeps = cJSON_CreateArray(), *inner = cJSON_CreateArray();
 	bool ok = true;
 	for (int k = 0; k < m->o->n; k++) {
 		cJSON *one = cJSON_CreateObject();
-		ok = put(one, "checkpoint", cJSON_CreateString(m->o->file[k].name)) &&
-		     put(one, "weight", cJSON_CreateNumber(m->how.weight[k])) && ok;
-		ok = push(from, one) && ok;
+		ok = wasd_json_put(one, "checkpoint", cJSON_CreateString(m->o->file[k].name)) &&
+		     wasd_json_put(one, "weight", cJSON_CreateNumber(m->how.weight[k])) && ok;
+		ok = wasd_json_push(from, one) && ok;
 		if (k && m->how.align == WASD_ALIGN_WEIGHTS)
-			ok = push(sweeps, cJSON_CreateNumber(m->match[k].sweeps)) &&
-			     push(inner, cJSON_CreateDoubleArray((double[]){m->match[k].before, m->match[k].after}, 2)) && ok;
+			ok = wasd_json_push(sweeps, cJSON_CreateNumber(m->match[k].sweeps)) &&
+			     wasd_json_push(inner, cJSON_CreateDoubleArray((double[]){m->match[k].before, m->match[k].after}, 2)) &&
+			     ok;
 	}
-	ok = put(j, "from", from) && ok;
-	ok = put(j, "sweeps", sweeps) && ok;
-	return put(j, "inner", inner) && ok;
+	ok = wasd_json_put(j, "from", from) && ok;
+	ok = wasd_json_put(j, "sweeps", sweeps) && ok;
+	return wasd_json_put(j, "inner", inner) && ok;
 }
 
 static cJSON *merged_from(const struct merging *m)
 {
 	cJSON *j = cJSON_CreateObject();
-	if (put(j, "align", cJSON_CreateString(wasd_aligns[m->how.align])) && list_files(m, j))
+	if (wasd_json_put(j, "align", cJSON_CreateString(wasd_aligns[m->how.align])) && list_files(m, j))
 		return j;
 	cJSON_Delete(j);
 	return NULL;
@@ -297,11 +282,12 @@ static bool list_path(const struct merging *m, cJSON *j)
 	for (int i = 0; i < m->how.points; i++) {
 		const struct merge_point *p = &m->path[i];
 		cJSON *one = cJSON_CreateObject();
-		ok = put(one, "lambda", cJSON_CreateNumber(p->lambda)) && put(one, "loss", number(p->val.loss)) &&
-		     put(one, "accuracy", cJSON_CreateNumber(p->val.accuracy)) && ok;
-		ok = push(path, one) && ok;
+		ok = wasd_json_put(one, "lambda", cJSON_CreateNumber(p->lambda)) &&
+		     wasd_json_put(one, "loss", number(p->val.loss)) &&
+		     wasd_json_put(one, "accuracy", cJSON_CreateNumber(p->val.accuracy)) && ok;
+		ok = wasd_json_push(path, one) && ok;
 	}
-	return put(j, "path", path) && ok && (!m->how.points || put(j, "barrier", number(m->barrier)));
+	return wasd_json_put(j, "path", path) && ok && (!m->how.points || wasd_json_put(j, "barrier", number(m->barrier)));
 }
 
 static cJSON *make_info(const struct merging *m, const cJSON *from)
@@ -309,17 +295,17 @@ static cJSON *make_info(const struct merging *m, const cJSON *from)
 	const struct checkpoint *c = &m->ckpt[0];
 	struct wasd_shape in = c->input;
 	cJSON *j = cJSON_CreateObject(), *macs = cJSON_CreateObject(), *merge = cJSON_Duplicate(from, true);
-	bool ok = put(macs, "aom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, NULL))) &&
+	bool ok = wasd_json_put(macs, "aom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, NULL))) &&
 	          (!m->has_dom ||
-	           put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, &m->draw.recipe)))) &&
-	          (!m->slim_macs || put(macs, WASD_MODE_SLIM, cJSON_CreateNumber((double)m->slim_macs)));
+	           wasd_json_put(macs, "dom", cJSON_CreateNumber((double)wasd_graph_macs(m->graph, &m->draw.recipe)))) &&
+	          (!m->slim_macs || wasd_json_put(macs, WASD_MODE_SLIM, cJSON_CreateNumber((double)m->slim_macs)));
 	ok = list_path(m, merge) && ok;
-	ok = put(j, "macs", macs) && ok;
-	ok = put(j, "merge", merge) && ok && put(j, "arch", cJSON_CreateString(c->arch)) &&
-	     put(j, "classes", cJSON_Duplicate(c->class_names, true)) &&
-	     put(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3)) &&
-	     put(j, "was", cJSON_Duplicate(c->was, true)) &&
-	     put(j, "draw", m->has_dom ? wasd_draw_to_json(&m->draw, m->graph) : cJSON_CreateNull());
+	ok = wasd_json_put(j, "macs", macs) && ok;
+	ok = wasd_json_put(j, "merge", merge) && ok && wasd_json_put(j, "arch", cJSON_CreateString(c->arch)) &&
+	     wasd_json_put(j, "classes", cJSON_Duplicate(c->class_names, true)) &&
+	     wasd_json_put(j, "input", cJSON_CreateIntArray((int[]){in.c, in.h, in.w}, 3)) &&
+	     wasd_json_put(j, "was", cJSON_Duplicate(c->was, true)) &&
+	     wasd_json_put(j, "draw", m->has_dom ? wasd_draw_to_json(&m->draw, m->graph) : cJSON_CreateNull());
 	if (ok)
 		return j;
 	cJSON_Delete(j);
@@ -332,7 +318,8 @@ static cJSON *make_metrics(const struct merging *m)
 	cJSON *j = cJSON_CreateObject();
 	bool ok = j;
 	for (int i = 0; ok && m->how.recalibrate && i < 1 + m->has_dom; i++)
-		ok = put(j, names[i][0], cJSON_CreateNumber(m->val[i].accuracy)) && put(j, names[i][1], number(m->val[i].loss));
+		ok = wasd_json_put(j, names[i][0], cJSON_CreateNumber(m->val[i].accuracy)) &&
+		     wasd_json_put(j, names[i][1], number(m->val[i].loss));
 	if (ok)
 		return j;
 	cJSON_Delete(j);
@@ -343,10 +330,10 @@ static cJSON *make_modes(const struct merging *m)
 {
 	bool measured = m->how.recalibrate || !wasd_graph_stats(m->graph);
 	cJSON *list = cJSON_CreateArray();
-	if (push(list, mode_entry(WASD_MODE_AOM, &mode_plain, NULL, "", measured)) &&
-	    (!m->has_dom ||
-	     push(list, mode_entry(WASD_MODE_DOM, &mode_draw, wasd_draw_to_json(&m->draw, m->graph), "dom.", measured))) &&
-	    (!m->slim_macs || push(list, mode_entry(WASD_MODE_SLIM, &mode_slim, NULL, "", true))))
+	if (wasd_json_push(list, mode_entry(WASD_MODE_AOM, &mode_plain, NULL, "", measured)) &&
+	    (!m->has_dom || wasd_json_push(list, mode_entry(WASD_MODE_DOM, &mode_draw,
+	                                                    wasd_draw_to_json(&m->draw, m->graph), "dom.", measured))) &&
+	    (!m->slim_macs || wasd_json_push(list, mode_entry(WASD_MODE_SLIM, &mode_slim, NULL, "", true))))
 		return list;
 	cJSON_Delete(list);
 	return NULL;
@@ -367,7 +354,7 @@ static enum wasd_status write_checkpoint(const struct merging *m, const cJSON *f
 	cJSON_ArrayForEach(name, c->class_names)
 		if (names)
 			names[i++] = name->valuestring;
-	bool ok = names && modes && put(progress, "epoch", cJSON_CreateNumber(0));
+	bool ok = names && modes && wasd_json_put(progress, "epoch", cJSON_CreateNumber(0));
 	struct checkpoint_source src = {.graph = m->graph,
 	                                .model = m->model,
 	                                .train = aom,

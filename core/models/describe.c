@@ -5,15 +5,6 @@
 #include "models/models.h"
 #include "wasd/weights.h"
 
-/* Takes ownership of v; false (v deleted) when out of memory. */
-static bool put(cJSON *o, const char *key, cJSON *v)
-{
-	if (v && cJSON_AddItemToObject(o, key, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
 static bool put_num(cJSON *o, const char *key, double v)
 {
 	return cJSON_AddNumberToObject(o, key, v);
@@ -24,7 +15,7 @@ static bool put_str(cJSON *o, const char *key, const char *s)
 }
 static bool put_shape(cJSON *o, const char *key, struct wasd_shape s)
 {
-	return put(o, key, cJSON_CreateIntArray((int[]){s.c, s.h, s.w}, 3));
+	return wasd_json_put(o, key, cJSON_CreateIntArray((int[]){s.c, s.h, s.w}, 3));
 }
 
 static bool layer(cJSON *list, const struct wasd_node_info *n, const struct wasd_draw *augmented)
@@ -35,13 +26,14 @@ static bool layer(cJSON *list, const struct wasd_node_info *n, const struct wasd
 		return false;
 	}
 	return put_str(j, "op", n->op) && (!*n->name || put_str(j, "name", n->name)) &&
-	       put(j, "inputs", n->n_inputs ? cJSON_CreateIntArray(n->inputs, n->n_inputs) : cJSON_CreateArray()) &&
+	       wasd_json_put(j, "inputs",
+	                     n->n_inputs ? cJSON_CreateIntArray(n->inputs, n->n_inputs) : cJSON_CreateArray()) &&
 	       put_shape(j, "shape", n->shape) && put_num(j, "params", (double)n->params) &&
 	       put_num(j, "macs", (double)n->macs) &&
-	       (!n->kh ||
-	        (put(j, "kernel", cJSON_CreateIntArray((int[]){n->kh, n->kw}, 2)) && put_num(j, "stride", n->stride))) &&
+	       (!n->kh || (wasd_json_put(j, "kernel", cJSON_CreateIntArray((int[]){n->kh, n->kw}, 2)) &&
+	                   put_num(j, "stride", n->stride))) &&
 	       (n->groups < 2 || put_num(j, "groups", n->groups)) &&
-	       (n->aug < 0 || put(j, "augmented", cJSON_CreateBool(wasd_draw_find(augmented, n->aug) != NULL)));
+	       (n->aug < 0 || wasd_json_put(j, "augmented", cJSON_CreateBool(wasd_draw_find(augmented, n->aug) != NULL)));
 }
 
 /* Multiply-adds when every layer of d is shifted by (dx, dy). */
@@ -82,9 +74,10 @@ static bool fill(cJSON *j, const cJSON *model, const struct wasd_graph *g, const
 	const struct wasd_arch *a = wasd_arch_find(name);
 	cJSON *list;
 	if (!put_str(j, "arch", name) || (a && !put_str(j, "summary", a->summary)) ||
-	    !put(j, "model", cJSON_Duplicate(model, true)) || !put_shape(j, "input", wasd_graph_input_shape(g)) ||
+	    !wasd_json_put(j, "model", cJSON_Duplicate(model, true)) || !put_shape(j, "input", wasd_graph_input_shape(g)) ||
 	    !put_num(j, "classes", wasd_graph_classes(g)) || !totals(j, g, d) ||
-	    !put(j, "was", w ? wasd_was_to_json(w) : cJSON_CreateFalse()) || !(list = cJSON_AddArrayToObject(j, "layers")))
+	    !wasd_json_put(j, "was", w ? wasd_was_to_json(w) : cJSON_CreateFalse()) ||
+	    !(list = cJSON_AddArrayToObject(j, "layers")))
 		return false;
 	for (wasd_node i = 0; i < wasd_graph_nodes(g); i++) {
 		struct wasd_node_info info = wasd_graph_node_info(g, i);

@@ -27,7 +27,7 @@ static void second_name(const char *first, char out[WASD_FACTOR_NAME])
 static bool put_copy(cJSON *o, const char *key, const cJSON *from)
 {
 	const cJSON *v = wasd_json_get(from, key);
-	return !v || models_put(o, key, cJSON_Duplicate(v, true));
+	return !v || wasd_json_put(o, key, cJSON_Duplicate(v, true));
 }
 
 static bool has_kernels(const char *type)
@@ -74,14 +74,6 @@ static bool redirect_all(cJSON *layer, const struct wasd_factor *split, int n)
 	return ok;
 }
 
-static bool append(cJSON *to, cJSON *one)
-{
-	if (one && cJSON_AddItemToArray(to, one))
-		return true;
-	cJSON_Delete(one);
-	return false;
-}
-
 /* The layer, in two if it is among them. */
 static enum wasd_status add_layer(cJSON *to, const cJSON *layer, const struct wasd_factor *split, int n,
                                   struct wasd_err *err)
@@ -91,7 +83,7 @@ static enum wasd_status add_layer(cJSON *to, const cJSON *layer, const struct wa
 	wasd_json_str(layer, "name", &name);
 	const struct wasd_factor *s = find(split, n, name);
 	cJSON *first = cJSON_Duplicate(layer, true);
-	if (!append(to, first) || !redirect_all(first, split, n))
+	if (!wasd_json_push(to, first) || !redirect_all(first, split, n))
 		return no_memory(err);
 	if (!s)
 		return WASD_OK;
@@ -101,7 +93,7 @@ static enum wasd_status add_layer(cJSON *to, const cJSON *layer, const struct wa
 	cJSON_DeleteItemFromObjectCaseSensitive(first, "out");
 	cJSON_DeleteItemFromObjectCaseSensitive(first, "bias");
 	return cJSON_AddNumberToObject(first, "out", s->rank) && cJSON_AddFalseToObject(first, "bias") &&
-	               append(to, second_half(layer, second)) ?
+	               wasd_json_push(to, second_half(layer, second)) ?
 	           WASD_OK :
 	           no_memory(err);
 }

@@ -16,8 +16,6 @@ bool own_augments(const cJSON *model); /* whether any of its layers is augmented
 enum wasd_status models_check_input(const char *name, int min_side, struct wasd_shape in, int classes,
                                     struct wasd_err *err);
 
-/* models/slim.c: takes ownership of v; false (v deleted) when out of memory. */
-bool models_put(cJSON *o, const char *key, cJSON *v);
 /* models/slim.c: base with the suffix behind it, once, in `size` bytes. */
 void models_suffix(const char *base, const char *suffix, char *out, size_t size);
 

@@ -160,14 +160,6 @@ static enum wasd_status keep(struct wasd_slim *s, wasd_node i, const uint8_t *al
 
 /* ---- the list of layers ------------------------------------------------------------------------------------------ */
 
-bool models_put(cJSON *o, const char *key, cJSON *v)
-{
-	if (v && cJSON_AddItemToObject(o, key, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
 static const char *name_at(const struct wasd_slim *s, wasd_node i)
 {
 	const char *name = "input";
@@ -242,10 +234,10 @@ static bool put_fields(cJSON *j, const struct node *n, bool classes)
 			wasd_field_numbers(&f->row, f->row.def, def);
 		if (f->row.def && v == def[0])
 			continue;
-		ok = models_put(j, f->row.name,
-		                f->classes && classes    ? cJSON_CreateString("classes") :
-		                f->row.type == WASD_BOOL ? cJSON_CreateBool(v != 0) :
-		                                           cJSON_CreateNumber(v));
+		ok = wasd_json_put(j, f->row.name,
+		                   f->classes && classes    ? cJSON_CreateString("classes") :
+		                   f->row.type == WASD_BOOL ? cJSON_CreateBool(v != 0) :
+		                                              cJSON_CreateNumber(v));
 	}
 	return ok;
 }

@@ -145,11 +145,7 @@ static double mean_macs(const struct tuning *t, size_t k)
 static bool add_point(cJSON *curve, const struct tuning *t, size_t k, size_t right)
 {
 	double n = (double)t->n, v[4] = {threshold_of(t, k), (double)right / n, (double)k / n, mean_macs(t, k)};
-	cJSON *p = cJSON_CreateDoubleArray(v, 4);
-	if (p && cJSON_AddItemToArray(curve, p))
-		return true;
-	cJSON_Delete(p);
-	return false;
+	return wasd_json_push(curve, cJSON_CreateDoubleArray(v, 4));
 }
 
 /* right[k]: images answered rightly if the k of the smallest margins are repeated. */

@@ -123,11 +123,7 @@ static int by_number(const void *va, const void *vb)
 
 static bool add_numbers(cJSON *list, const double *v, int n)
 {
-	cJSON *row = cJSON_CreateDoubleArray(v, n);
-	if (row && cJSON_AddItemToArray(list, row))
-		return true;
-	cJSON_Delete(row);
-	return false;
+	return wasd_json_push(list, cJSON_CreateDoubleArray(v, n));
 }
 
 static bool add_classes(const struct report *t, cJSON *o)

@@ -28,22 +28,6 @@ static bool check_options(void *options)
 
 /* ---- the request; the daemon checks its values ---- */
 
-static bool take(cJSON *o, const char *key, cJSON *v)
-{
-	if (v && cJSON_AddItemToObject(o, key, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
-static bool push(cJSON *list, cJSON *v)
-{
-	if (v && cJSON_AddItemToArray(list, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
 /* A number if it is one, else a string. */
 static cJSON *value(const char *text)
 {
@@ -61,12 +45,12 @@ static cJSON *view(char *text)
 	char *rest = strchr(text, ':'), *next = NULL;
 	if (rest)
 		*rest++ = 0;
-	bool ok = take(o, "type", cJSON_CreateString(text));
+	bool ok = wasd_json_put(o, "type", cJSON_CreateString(text));
 	for (char *pair = rest ? strtok_r(rest, ",", &next) : NULL; pair && ok; pair = strtok_r(NULL, ",", &next)) {
 		char *is = strchr(pair, '=');
 		if (is)
 			*is++ = 0;
-		ok = is && take(o, pair, value(is));
+		ok = is && wasd_json_put(o, pair, value(is));
 	}
 	if (ok)
 		return o;
@@ -79,7 +63,7 @@ static bool add_views(cJSON *o, const struct client_list *views)
 	cJSON *list = views->n ? cJSON_AddArrayToObject(o, "views") : NULL;
 	for (size_t i = 0; i < views->n; i++) {
 		char *text = wasd_strdup(views->items[i]);
-		bool ok = text && list && push(list, view(text));
+		bool ok = text && list && wasd_json_push(list, view(text));
 		wasd_free(text);
 		if (!ok) {
 			fprintf(stderr, "wasd archive: --view %s: write NAME, or NAME:KEY=VALUE,...\n", views->items[i]);
@@ -102,15 +86,15 @@ static bool add_word(cJSON *o, const char *url, const char *word)
 	cJSON *list = cJSON_GetObjectItemCaseSensitive(o, kind);
 	if (!list)
 		list = cJSON_AddArrayToObject(o, kind);
-	return list && push(list, cJSON_CreateString(word));
+	return list && wasd_json_push(list, cJSON_CreateString(word));
 }
 
 static char *request(const struct options *o, const char *url)
 {
 	cJSON *j = cJSON_CreateObject();
 	bool ok = j && add_views(j, &o->views) && (!o->which || cJSON_AddStringToObject(j, "which", o->which)) &&
-	          (!o->per_checkpoint || take(j, "per_checkpoint", value(o->per_checkpoint))) &&
-	          (!o->seed || take(j, "seed", value(o->seed)));
+	          (!o->per_checkpoint || wasd_json_put(j, "per_checkpoint", value(o->per_checkpoint))) &&
+	          (!o->seed || wasd_json_put(j, "seed", value(o->seed)));
 	for (size_t i = 0; i < o->what.n && ok; i++)
 		ok = add_word(j, url, o->what.items[i]);
 	char *text = ok ? wasd_json_print(j) : NULL;

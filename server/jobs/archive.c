@@ -138,15 +138,6 @@ static void discard(struct archive *list)
 
 static void launch_next(struct archives *g);
 
-static bool put(cJSON *j, const char *key, cJSON *v)
-{
-	cJSON_DeleteItemFromObjectCaseSensitive(j, key);
-	if (v && cJSON_AddItemToObject(j, key, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
 static enum wasd_status put_event(struct storage *db, void *ctx, struct wasd_err *err)
 {
 	return storage_event_add(db, "checkpoints", "checkpoint.archive", ctx, "{}", NULL, err);
@@ -165,9 +156,9 @@ static bool put_result(struct archive *a, const cJSON *said)
 	wasd_json_i64(said, "bytes", &a->bytes);
 	wasd_json_str(said, "sha256", &sha);
 	snprintf(a->sha256, sizeof a->sha256, "%s", sha);
-	return put(a->record, "files", cJSON_Duplicate(wasd_json_get(said, "files"), true)) &&
-	       put(a->record, "bytes", cJSON_CreateNumber((double)a->bytes)) &&
-	       put(a->record, "sha256", cJSON_CreateString(sha));
+	return wasd_json_put(a->record, "files", cJSON_Duplicate(wasd_json_get(said, "files"), true)) &&
+	       wasd_json_put(a->record, "bytes", cJSON_CreateNumber((double)a->bytes)) &&
+	       wasd_json_put(a->record, "sha256", cJSON_CreateString(sha));
 }
 
 static void ended(void *ctx)
@@ -177,11 +168,11 @@ static void ended(void *ctx)
 	char *id = wasd_strdup(a->id);
 	g->current = NULL;
 	pthread_mutex_lock(&g->lock);
-	put(a->record, "finished_at", cJSON_CreateNumber((double)wasd_now_ms()));
-	put(a->record, "state", cJSON_CreateString(a->err.status ? "failed" : "ready"));
+	wasd_json_put(a->record, "finished_at", cJSON_CreateNumber((double)wasd_now_ms()));
+	wasd_json_put(a->record, "state", cJSON_CreateString(a->err.status ? "failed" : "ready"));
 	if (a->err.status) {
-		put(a->record, "message", cJSON_CreateString(a->err.msg));
-		put(a->record, "pointer", cJSON_CreateString(a->err.pointer));
+		wasd_json_put(a->record, "message", cJSON_CreateString(a->err.msg));
+		wasd_json_put(a->record, "pointer", cJSON_CreateString(a->err.pointer));
 	}
 	a->used_us = wasd_mono_us();
 	a->state = ENDED;
@@ -464,8 +455,8 @@ static enum wasd_status begin(void *self, cJSON *record, char id[40], struct was
 	}
 	*a = (struct archive){.g = g, .fd = -1, .record = record};
 	wasd_ulid("archive_", a->id);
-	bool ok = list_ids(a) && put(record, "id", cJSON_CreateString(a->id)) &&
-	          put(record, "created_at", cJSON_CreateNumber((double)wasd_now_ms()));
+	bool ok = list_ids(a) && wasd_json_put(record, "id", cJSON_CreateString(a->id)) &&
+	          wasd_json_put(record, "created_at", cJSON_CreateNumber((double)wasd_now_ms()));
 	enum wasd_status s = ok ? storage_space(g->cfg.db, 0, err) :
 	                          wasd_fail(err, WASD_ENOMEM, "no memory for an archive");
 	pthread_mutex_lock(&g->lock);
@@ -492,9 +483,9 @@ static cJSON *show(struct archive *a)
 {
 	static const char *const names[] = {[WAITING] = "queued", [RUNNING] = "running"};
 	cJSON *j = cJSON_Duplicate(a->record, true);
-	bool ok = j && (a->state == ENDED || put(j, "state", cJSON_CreateString(names[a->state])));
+	bool ok = j && (a->state == ENDED || wasd_json_put(j, "state", cJSON_CreateString(names[a->state])));
 	if (ok && a->state == RUNNING)
-		ok = put(j, "progress", wasd_message(NULL, "done:i of:i", a->done, a->of));
+		ok = wasd_json_put(j, "progress", wasd_message(NULL, "done:i of:i", a->done, a->of));
 	if (ok)
 		return j;
 	cJSON_Delete(j);

@@ -160,15 +160,6 @@ static void trim(struct merges *g)
 
 static void launch_next(struct merges *g);
 
-static bool put(cJSON *j, const char *key, cJSON *v)
-{
-	cJSON_DeleteItemFromObjectCaseSensitive(j, key);
-	if (v && cJSON_AddItemToObject(j, key, v))
-		return true;
-	cJSON_Delete(v);
-	return false;
-}
-
 /* Stores the checkpoint, once. */
 static enum wasd_status store(struct merge *m, struct wasd_err *err)
 {
@@ -197,15 +188,15 @@ static cJSON *end_record(const struct merge *m)
 	cJSON *r = cJSON_Duplicate(m->record, true);
 	const cJSON *said = m->task.end.said;
 	bool failed = m->err.status != WASD_OK;
-	bool ok = r && put(r, "state", cJSON_CreateString(failed ? "failed" : "ready")) &&
-	          put(r, "finished_at", cJSON_CreateNumber((double)wasd_now_ms()));
+	bool ok = r && wasd_json_put(r, "state", cJSON_CreateString(failed ? "failed" : "ready")) &&
+	          wasd_json_put(r, "finished_at", cJSON_CreateNumber((double)wasd_now_ms()));
 	if (failed)
-		ok = ok && put(r, "message", cJSON_CreateString(m->err.msg)) &&
-		     put(r, "pointer", cJSON_CreateString(m->err.pointer));
+		ok = ok && wasd_json_put(r, "message", cJSON_CreateString(m->err.msg)) &&
+		     wasd_json_put(r, "pointer", cJSON_CreateString(m->err.pointer));
 	else
-		ok = ok && put(r, "checkpoint", cJSON_CreateString(m->made)) &&
-		     put(r, "metrics", cJSON_Duplicate(wasd_json_get(said, "metrics"), true)) &&
-		     put(r, "merge", cJSON_Duplicate(wasd_json_get(wasd_json_get(said, "info"), "merge"), true));
+		ok = ok && wasd_json_put(r, "checkpoint", cJSON_CreateString(m->made)) &&
+		     wasd_json_put(r, "metrics", cJSON_Duplicate(wasd_json_get(said, "metrics"), true)) &&
+		     wasd_json_put(r, "merge", cJSON_Duplicate(wasd_json_get(wasd_json_get(said, "info"), "merge"), true));
 	if (ok)
 		return r;
 	cJSON_Delete(r);
@@ -429,11 +420,8 @@ static enum wasd_status add_part(struct merge *m, const char *checkpoint, struct
 		return s;
 	p->at[k].iov_base = (void *)(uintptr_t)data;
 	*(k ? &m->more : &m->bytes) += bytes;
-	cJSON *row = wasd_message(NULL, "checkpoint:s bytes:i", checkpoint, bytes);
-	if (row && cJSON_AddItemToArray(m->list, row))
-		return WASD_OK;
-	cJSON_Delete(row);
-	return wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
+	bool ok = wasd_json_push(m->list, wasd_message(NULL, "checkpoint:s bytes:i", checkpoint, bytes));
+	return ok ? WASD_OK : wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
 }
 
 static void parts_done(struct parts *p)
@@ -573,8 +561,8 @@ static enum wasd_status begin(void *self, cJSON *record, char id[40], struct was
 		waiting += o->state != ENDED;
 	if (waiting >= WAITING_MAX)
 		s = wasd_fail(err, WASD_EBUSY, "%d merges wait", waiting);
-	else if (!put(record, "id", cJSON_CreateString(m->id)) ||
-	         !put(record, "created_at", cJSON_CreateNumber((double)wasd_now_ms())))
+	else if (!wasd_json_put(record, "id", cJSON_CreateString(m->id)) ||
+	         !wasd_json_put(record, "created_at", cJSON_CreateNumber((double)wasd_now_ms())))
 		s = wasd_fail(err, WASD_ENOMEM, "no memory for a merge");
 	else if ((s = write_record(m, record, err)))
 		remove_record(m, NULL); /* it may have its name already */
@@ -597,9 +585,9 @@ static cJSON *show(const struct merge *m)
 {
 	cJSON *j = cJSON_Duplicate(m->record, true);
 	bool running = m->state == RUNNING || m->state == STORING;
-	bool ok = m->state == ENDED || (j && put(j, "state", cJSON_CreateString(running ? "running" : "queued")));
+	bool ok = m->state == ENDED || (j && wasd_json_put(j, "state", cJSON_CreateString(running ? "running" : "queued")));
 	if (ok && j && running)
-		ok = put(j, "progress", wasd_message(NULL, "done:i of:i", m->done, m->of));
+		ok = wasd_json_put(j, "progress", wasd_message(NULL, "done:i of:i", m->done, m->of));
 	if (ok)
 		return j;
 	cJSON_Delete(j);

@@ -371,6 +371,27 @@ static void test_no_memory(void)
 	CHECK_MSG(failures > 15, "%d", failures); /* cJSON's own memory is counted, so there are many */
 }
 
+static void test_building(void)
+{
+	cJSON *o = cJSON_CreateObject(), *list = cJSON_CreateArray();
+	CHECK(wasd_json_put(o, "a", cJSON_CreateNumber(1)) && wasd_json_put(o, "A", cJSON_CreateNumber(2)));
+	CHECK(wasd_json_put(o, "a", cJSON_CreateNumber(3)) && wasd_json_push(list, cJSON_CreateNumber(4)));
+	CHECK(wasd_json_push(list, cJSON_CreateNull()) && wasd_json_put(o, "list", list));
+	char *text = wasd_json_print(o);
+	CHECK_STR(text, "{\"A\":2,\"a\":3,\"list\":[4,null]}");
+	wasd_free(text);
+	CHECK(!wasd_json_put(o, "b", NULL) && !wasd_json_put(NULL, "b", cJSON_CreateNull()));
+	CHECK(!wasd_json_push(list, NULL) && !wasd_json_push(NULL, cJSON_CreateNull()));
+	CHECK(!wasd_json_get(o, "b"));
+	CHECK_INT(cJSON_GetArraySize(list), 2);
+	/* A member needs a copy of its key. */
+	cJSON *v = cJSON_CreateNull();
+	wasd_mem_fail_at(1);
+	CHECK(!wasd_json_put(o, "c", v));
+	wasd_mem_fail_at(0);
+	cJSON_Delete(o);
+}
+
 int main(void)
 {
 	TEST_RUN(test_refused);
@@ -381,6 +402,7 @@ int main(void)
 	TEST_RUN(test_random_damage);
 	TEST_RUN(test_lookups);
 	TEST_RUN(test_print_repairs);
+	TEST_RUN(test_building);
 	TEST_RUN(test_no_memory);
 	TEST_END();
 }

@@ -34,6 +34,10 @@ bool wasd_json_i64(const cJSON *obj, const char *key, int64_t *out); /* integral
 bool wasd_json_num(const cJSON *obj, const char *key, double *out);  /* finite */
 bool wasd_json_bool(const cJSON *obj, const char *key, bool *out);
 
+/* Building. They take v; NULL stands for no memory. False: no memory, v is freed. */
+bool wasd_json_put(cJSON *obj, const char *key, cJSON *v); /* in place of a member of that name, if there is one */
+bool wasd_json_push(cJSON *list, cJSON *v);                /* at the end */
+
 /* out = at + "/" + name with ~ and / escaped (RFC 6901), truncated to the room. */
 void wasd_json_pointer(char *out, size_t size, const char *at, const char *name);
 
